@@ -5,7 +5,8 @@
 //! turns, with a transfer and a wait for each half chunk, and as a program. Crowded means two compute-only threads on each
 //! processor. The card's threads get a real-time priority if the system permits it, since a real card has its own clock. Otherwise
 //! the crowd slows down the card too, and the bench prints a warning. The card is emulated on the same processors, so only the
-//! ratios within one run are meaningful.
+//! ratios within one run are meaningful. The last column shows what other programs took of the processors: unless it is close to
+//! zero, the host was not idle, or more crowded than by this bench, and the bench prints a warning.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ const CHUNK: usize = 512;
 /// Pairs per second that the core consumes. The emulated card can sustain this rate.
 const CORE_RATE: f64 = 1e6;
 const RUNS: usize = 5;
+/// Share of the processors that other programs may take without a warning.
+const MAX_OTHERS: f64 = 0.05;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A client of the design on an emulated card, and its data.
@@ -113,9 +116,14 @@ fn measured(what: impl FnOnce()) -> RunTime {
 
 /// Returns the processor time of this thread in seconds.
 fn processor_time() -> f64 {
+    time_of(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// Returns the time of a clock in seconds.
+fn time_of(clock: libc::clockid_t) -> f64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call writes only to `time`.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(clock, &mut time) };
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
 
@@ -124,6 +132,42 @@ fn set_policy(policy: i32, priority: i32) -> bool {
     let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the call only reads `parameters`.
     unsafe { libc::sched_setscheduler(0, policy, &parameters) == 0 }
+}
+
+/// The time that all processors and this process have worked.
+struct Work {
+    since: Instant,
+    all: f64,
+    own: f64,
+}
+
+impl Work {
+    fn until_now() -> Self {
+        Self {
+            since: Instant::now(),
+            all: time_of_processors(),
+            own: time_of(libc::CLOCK_PROCESS_CPUTIME_ID),
+        }
+    }
+
+    /// Returns the share of the processors that other programs have used since then.
+    fn share_of_others(&self, processors: usize) -> f64 {
+        let Self { since, all, own } = Self::until_now();
+        let others = (all - self.all) - (own - self.own);
+        (others / (processors as f64 * (since - self.since).as_secs_f64())).max(0.0)
+    }
+}
+
+/// Returns the seconds for which the processors have worked, including those that a hypervisor took from them.
+fn time_of_processors() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").expect("procfs is mounted");
+    let ticks: Vec<f64> = stat.lines().next().map_or(vec![], |line| {
+        line.split_whitespace().skip(1).filter_map(|count| count.parse().ok()).collect()
+    });
+    // Not idle and iowait; guests are already part of user time.
+    let work: f64 = ticks.iter().take(8).sum::<f64>() - ticks[3] - ticks[4];
+    // SAFETY: the call has no requirements.
+    work / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64
 }
 
 /// Threads that compute until this is dropped.
@@ -163,33 +207,45 @@ fn main() {
         ideal * 1e3
     );
     println!(
-        "{:8} {:16} {:>12} {:>12} {:>12} {:>12}",
-        "host", "wait", "by turns", "processor", "program", "processor"
+        "{:8} {:16} {:>12} {:>12} {:>12} {:>12} {:>8}",
+        "host", "wait", "by turns", "processor", "program", "processor", "others"
     );
-    let mut real_time = true;
+    let (mut real_time, mut others) = (true, 0f64);
     for (host, crowd) in [("idle", 0), ("crowded", 2 * processors)] {
         let _crowd = Crowd::of(crowd);
         for wait in Wait::ALL {
             let (mut feed, permitted) = Feed::new(wait);
             real_time &= permitted;
+            let work = Work::until_now();
             let [turns, program] = [Feed::by_turns, Feed::program].map(|run| {
                 let mut all: Vec<_> = (0..RUNS).map(|_| run(&mut feed)).collect();
                 all.sort_by(|a, b| a.elapsed.total_cmp(&b.elapsed));
                 all.swap_remove(RUNS / 2)
             });
+            let share = work.share_of_others(processors);
+            others = others.max(share);
             println!(
-                "{host:8} {:16} {:>11.2}x {:>11.0}% {:>11.2}x {:>11.0}%",
+                "{host:8} {:16} {:>11.2}x {:>11.0}% {:>11.2}x {:>11.0}% {:>7.0}%",
                 wait.to_string(),
                 turns.elapsed / ideal,
                 100.0 * turns.processor / turns.elapsed,
                 program.elapsed / ideal,
-                100.0 * program.processor / program.elapsed
+                100.0 * program.processor / program.elapsed,
+                100.0 * share
             );
         }
     }
     println!(
-        "times are medians of {RUNS} runs, in multiples of the core's own time; `processor` is the processor time of the waiting thread"
+        "times are medians of {RUNS} runs, in multiples of the core's own time; `processor` is the processor time of the waiting \
+         thread, and `others` what other programs took of all processors"
     );
+    if others > MAX_OTHERS {
+        println!(
+            "warning: other programs took up to {:.0} % of the processors, so these figures are not those of an idle host and of \
+             this crowd: stop other work on this machine, and measure again",
+            100.0 * others
+        );
+    }
     if !real_time {
         println!(
             "warning: the card's threads have no real-time priority, so the crowd slows down the card as well"

@@ -177,6 +177,7 @@ fn card_and_memory_errors() {
         PrepareHost "statistics": CardError::Statistics(refused());
         Unsupported "no XDMA registers": CardError::NotXdma { vendor: 1, device: 2, reason: "no BAR has them".into() };
         Reopen "open it again": CardError::Gone { what: "the vendor ID" };
+        Reopen "load the image again": CardError::ShellTimeout;
         Reset "reset": CardError::NotCutOff,
             CardError::Hung { direction, channel: 0, status: 1, tried: "not even after a reset" };
         Correct "without `as_found`": CardError::AsFound;

@@ -26,10 +26,14 @@ use clap::{Parser, ValueEnum};
 use host::{Data, Run, RunConfig};
 use indicatif::ProgressIterator;
 use serde_json::json;
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
+use xdma_examples::human::{cannot, help_width};
 
 /// Simulates the MSM design with different hosts, chunks and FIFOs.
 #[derive(Parser)]
+#[command(term_width = help_width())]
 struct Args {
     /// How to send the data.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "chunked,two-channel,program")]
@@ -98,20 +102,23 @@ pub enum Core {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    let cannot_write = || cannot("write the report", &args.html);
+    // Before the simulations, which take a while.
+    let file = if args.json { None } else { Some(File::create(&args.html).with_context(cannot_write)?) };
     let data = Data::random(args.pairs, args.core);
     let mut runs = vec![];
     // The bar appears on a terminal only.
     for config in configs(&args).iter().progress() {
         runs.push(host::run(config, &data, &mut |_| ())?);
     }
-    if args.json {
+    let Some(mut file) = file else {
         println!("{}", serde_json::to_string(&runs.iter().map(to_json).collect::<Vec<_>>())?);
         return Ok(());
-    }
+    };
     runs.iter().for_each(|run| println!("{}", to_text(run)));
     let command: Vec<_> = std::env::args().skip(1).collect();
     let html = report::html(&runs, &data, &format!("feed_study {}", command.join(" ")))?;
-    std::fs::write(&args.html, html).with_context(|| args.html.display().to_string())?;
+    file.write_all(html.as_bytes()).with_context(cannot_write)?;
     println!("wrote the report to {}", args.html.display());
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The options `--card` and `--cards`, and the cost of transfers.
 
+use crate::human::help_width;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -43,6 +44,7 @@ pub struct CardsArgs {
 
 /// The options for opening a card.
 #[derive(Args, Clone, Debug)]
+#[command(term_width = help_width())]
 pub struct OpeningArgs {
     /// A description of a real card, which names its BARs: `xdma survey` writes one.
     #[arg(long, value_name = "NAME|FILE.toml", value_parser = find_description)]
@@ -301,8 +303,8 @@ impl OpeningArgs {
             ensure!(built, "`--trace` requires the feature `rtl-trace`: build with `--features rtl-trace`");
             ensure!(
                 design.trace(path, self.trace_levels),
-                "cannot write {}: check that the directory exists and is writable",
-                path.display()
+                "{}",
+                crate::human::cannot("write the trace", path)
             );
         }
         Ok(self.open_as(choice, EmulatorOptions::like, design))

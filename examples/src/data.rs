@@ -1,6 +1,7 @@
 //! Points and scalars, generated from a seed or read from files. A file contains elements in the card's format, without a header:
 //! 64 bytes per point (x, then y, Montgomery form), 32 bytes per scalar, little-endian.
 
+use crate::human::cannot;
 use anyhow::{Context, Result, ensure};
 use ark_bn254::{Fr, G1Affine, G1Projective};
 use ark_ec::{CurveGroup, PrimeGroup, VariableBaseMSM};
@@ -92,7 +93,7 @@ pub fn read_scalars(path: &Path, montgomery: bool) -> Result<Vec<Fr>> {
 pub fn write_points(path: &Path, points: &[G1Affine]) -> Result<()> {
     let mut bytes = vec![0; points.len() * POINT_BYTES];
     curve::points_to_bytes(points, &mut bytes)?;
-    fs::write(path, bytes).with_context(|| format!("cannot write points to {}", path.display()))
+    fs::write(path, bytes).with_context(|| cannot("write points to", path))
 }
 
 /// Writes a file for [`read_scalars`], with scalars in Montgomery or canonical form.
@@ -106,12 +107,12 @@ pub fn write_scalars(path: &Path, scalars: &[Fr], montgomery: bool) -> Result<()
     } else {
         curve::scalars_to_canonical_bytes(scalars, &mut bytes)?;
     }
-    fs::write(path, bytes).with_context(|| format!("cannot write scalars to {}", path.display()))
+    fs::write(path, bytes).with_context(|| cannot("write scalars to", path))
 }
 
 /// Reads a file of elements of `size` bytes, at least one.
 fn read(path: &Path, what: &str, size: usize) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {what} from {}", path.display()))?;
+    let bytes = fs::read(path).with_context(|| cannot(&format!("read {what} from"), path))?;
     ensure!(
         !bytes.is_empty() && bytes.len().is_multiple_of(size),
         "{} has {} bytes, which is not a positive multiple of {size}: a file of {what} contains {size} bytes per element and \

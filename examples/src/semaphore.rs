@@ -1,6 +1,7 @@
 //! A real circuit: Semaphore. A member of a group sends a signal once, without revealing which member it is. The group is a
 //! Merkle tree. The proving keys and witness generators are those of the package `semaphore-rs`, embedded in the program.
 
+use crate::human::cannot;
 use anyhow::{Context, Result, anyhow, ensure};
 use ark_bn254::{Bn254, Fr};
 use ark_ff::PrimeField;
@@ -154,5 +155,5 @@ fn to_field(value: U256) -> Fr {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    fs::read(path).with_context(|| cannot("read", path))
 }

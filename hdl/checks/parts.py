@@ -261,7 +261,7 @@ def checks() -> Iterator[tuple[str, Body]]:
         "self": iter([("unit_tests", runs([sys.executable, "test_check.py"]))]),
         # Long checks come first, so that the short ones fill the gaps.
         "proofs": proofs(long=False),
-        "cocotb": iter([(module, partial(cocotb, module=module)) for module in ["design", "engine"]]),
+        "cocotb": iter([(module, partial(cocotb, module=module)) for module in ["design", "engine", "bridge"]]),
         "illegal": illegal(),
         "lint": lint(),
         "synthesis": iter([("feed", partial(size, part=FEED))]),

@@ -20,6 +20,7 @@ packages = [rtl / path for path in [
 modules = [f for f in sorted(rtl.glob("*/*.sv")) if f not in packages and not f.name.endswith("_dpi.sv")]
 TOPS = {
     "test_design": ("msm_design", {"STUB": 1, "STUB_N": 3, "SC_DEPTH": 64, "PT_DEPTH": 64}),
+    "test_bridge": ("f2_bridge", {"PCIS_CYCLES": 400}),
     "test_engine": ("dma_engine", {"H2C": 2, "C2H": 3, "ACK_CYCLES": 200, "WATCHDOG": 3000, "RESET_WATCHDOG": 500}),
 }
 

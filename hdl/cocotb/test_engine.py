@@ -116,8 +116,8 @@ async def bench(dut, **options):
     return await Bench().start(dut, **options)
 
 
-H2C, C2H = Channel(True), Channel(False)
 ALL = [Channel(True, i) for i in range(2)] + [Channel(False, i) for i in range(3)]
+H2C, C2H = ALL[0], ALL[2]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -153,6 +153,40 @@ async def registers_and_their_aliases(dut):
             await b.write(register + 8, channel.common)
             assert await b.read(register) == 0x0007_0003 & ~channel.common
             await b.write(register, 0)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def narrow_writes_change_only_their_bytes(dut):
+    b = await bench(dut)
+    plain = [(0x2004, 0xFFFF), (0x2010, 0x1F), (0x2084, 0x1F1F_1F1F), (0x20A4, 0x1F1F_1F1F), (0x3040, 7), (0x3060, 0x1F)]
+    plain += [(0x6010, 0x0007_0003), (0x6020, 0x0007_0003)]
+    for channel in [H2C, C2H]:
+        plain += [(channel.base + 0x04, 0x0EFF_FE7E), (channel.base + 0x90, 0x00FF_FE7E), (channel.sgdma + 0x88, 0x3F)]
+        plain += [(at, 0xFFFF_FFFF) for at in [channel.base + 0x88, channel.base + 0x8C, channel.sgdma + 0x80, channel.sgdma + 0x84]]
+    for at, mask in plain:
+        await b.write(at, 0xFFFF_FFFE)
+        expected = 0xFFFF_FFFE & mask
+        for byte in [2, 0, 3, 1]:
+            await b.lite.write(at + byte, b"\0")
+            expected &= ~(0xFF << 8 * byte)
+            assert await b.read(at) == expected, f"{at:#x}"
+    # The bytes that are not written set, clear and add nothing.
+    await b.write(0x2004, 0x0101)
+    await b.lite.write(0x2008, b"\x02")
+    assert await b.read(0x2004) == 0x0103
+    await b.lite.write(0x200D, b"\x01")
+    assert await b.read(0x2004) == 0x0003
+    await b.write(0x6024, C2H.common)
+    await b.write(C2H.sgdma + 0x8C, 0x0105)
+    await b.lite.write(C2H.sgdma + 0x8C, b"\x03")
+    assert await b.read(C2H.sgdma + 0x8C) == 0x0108
+    pieces = b.pieces(H2C, 1, 64)
+    await b.go(H2C, b.lay(H2C, pieces), H2C.go)
+    await b.idle(H2C)
+    await b.lite.write(H2C.base + 0x41, b"\xff\xff\xff")
+    assert await b.read(H2C.base + 0x40) == 0x06
+    await b.lite.write(H2C.base + 0x40, b"\x02")
+    assert await b.read(H2C.base + 0x40) == 0x04
 
 
 async def transfer(b, channel, pieces, control=WRITE_BACK, at=LIST, **flags):
@@ -483,6 +517,20 @@ async def the_interrupt_follows_the_write_back(dut):
         await b.write(channel.base + 0x90, 0x06)
         await transfer(b, channel, b.pieces(channel, 7, 300))
     assert seen == [(1 << 1, 7, 0), (1 << 3, 7, 7)]
+
+
+@cocotb.test(timeout_time=5, timeout_unit="ms")
+async def the_count_wraps_at_24_bits_and_the_register_does_not(dut):
+    b = await bench(dut)
+    for channel in [H2C, C2H]:
+        pieces = b.pieces(channel, 5, 200)
+        await b.write(0x6014, channel.common)
+        await b.go(channel, b.lay(channel, pieces, each=COMPLETED), channel.go | WRITE_BACK)
+        # Counting this far would take too long.
+        dut.g_channel[ALL.index(channel)].u_channel.u_complete.count.value = 0xFF_FFFE
+        await b.write(0x6018, channel.common)
+        assert await b.outcome(channel) == (0x06, 0x100_0003)
+        assert b.host.memory.word(channel.word) == 3
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

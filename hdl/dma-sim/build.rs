@@ -6,8 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A top module with its parameters, the C++ file with its C interface, and the feature that includes it.
+/// A top module with its parameters, the C++ file with its C interface, and the feature that includes it. `name` is the prefix of the
+/// functions of that interface.
 struct Model {
+    name: &'static str,
     top: &'static str,
     folder: &'static str,
     parameters: &'static [&'static str],
@@ -15,17 +17,32 @@ struct Model {
     feature: &'static str,
 }
 
-const MODELS: [Model; 3] = [
+const fn engine(name: &'static str, parameters: &'static [&'static str], feature: &'static str) -> Model {
+    Model { name, top: "dma_engine", folder: "dma", parameters, shim: "engine.cpp", feature }
+}
+
+const MODELS: [Model; 6] = [
+    engine("dma_engine_4_4", &["H2C=4", "C2H=4"], "ENGINE"),
+    engine("dma_engine_1_1", &["H2C=1", "C2H=1"], "SHAPES"),
+    engine("dma_engine_1_3", &["H2C=1", "C2H=3"], "SHAPES"),
+    engine("dma_engine_3_1", &["H2C=3", "C2H=1"], "SHAPES"),
     Model {
-        top: "dma_engine",
-        folder: "dma",
-        parameters: &["H2C=4", "C2H=4"],
-        shim: "engine.cpp",
-        feature: "ENGINE",
+        name: "f2_bridge",
+        top: "f2_bridge",
+        folder: "top",
+        parameters: &[],
+        shim: "f2.cpp",
+        feature: "F2",
     },
-    Model { top: "f2_bridge", folder: "top", parameters: &[], shim: "f2.cpp", feature: "F2" },
     // Field arithmetic is computed in C through DPI.
-    Model { top: "cl_f2", folder: "top", parameters: &["FP_IMPL=2"], shim: "f2.cpp", feature: "F2" },
+    Model {
+        name: "cl_f2",
+        top: "cl_f2",
+        folder: "top",
+        parameters: &["FP_IMPL=2"],
+        shim: "f2.cpp",
+        feature: "F2",
+    },
 ];
 const FOLDERS: [&str; 5] = ["common", "axi", "dma", "msm", "top"];
 /// Packages must precede the modules that use them.
@@ -60,18 +77,18 @@ fn main() {
     }
     let runtime = PathBuf::from(verilator(&["--getenv", "VERILATOR_ROOT"]).trim()).join("include");
     for model in models() {
-        let folder = out.join(model.top);
+        let folder = out.join(model.name);
         verilate(model, &rtl, &folder);
         let mut build = compiler(&runtime);
         build.include(&folder).files(cpp_files(&folder)).file(here.join("cpp").join(model.shim));
-        build.define("MODEL", Some(format!("V{}", model.top).as_str()));
-        build.define("HEADER", Some(format!("\"V{}.h\"", model.top).as_str()));
-        build.define("NAME(x)", Some(format!("{}_##x", model.top).as_str()));
-        if model.top == "f2_bridge" {
+        build.define("MODEL", Some(format!("V{}", model.name).as_str()));
+        build.define("HEADER", Some(format!("\"V{}.h\"", model.name).as_str()));
+        build.define("NAME(x)", Some(format!("{}_##x", model.name).as_str()));
+        if model.name == "f2_bridge" {
             build.define("BRIDGE", None);
         }
-        // Two models compile the same file, so each has its own output folder.
-        build.out_dir(&folder).compile(&format!("model_{}", model.top));
+        // Several models compile the same file, so each has its own output folder.
+        build.out_dir(&folder).compile(&format!("model_{}", model.name));
     }
     // After the archives that use it, for linkers that search each archive only once.
     let mut common = compiler(&runtime);
@@ -89,7 +106,7 @@ fn verilate(model: &Model, rtl: &Path, folder: &Path) {
     // Otherwise the message for an illegal parameter (`parameter_check.svh`) is only a warning.
     arguments.extend(["-Werror-USERERROR", "--output-split", "20000"].map(String::from));
     arguments.extend(["--x-assign", "fast", "--x-initial", "fast", "--prefix"].map(String::from));
-    arguments.extend([format!("V{}", model.top), "--top-module".into(), model.top.into()]);
+    arguments.extend([format!("V{}", model.name), "--top-module".into(), model.top.into()]);
     arguments.extend(model.parameters.iter().map(|parameter| format!("-G{parameter}")));
     arguments.extend(["-Mdir".into(), folder.display().to_string()]);
     arguments.push(format!("-I{}", rtl.join("include").display()));

@@ -29,6 +29,14 @@ pub enum CardError {
         /// The registers that were read.
         what: &'static str,
     },
+    /// AWS's F2 shell answers for the custom logic, with all ones. It does so after an access that the custom logic did not answer within
+    /// 8 microseconds, and may not stop until an image is loaded.
+    #[error(
+        "BAR0 of this AWS F2 card reads all ones: the image did not answer an access within 8 microseconds, so the shell now answers for \
+         it (`sudo fpga-describe-local-image -S 0 --metrics` shows `ocl-slave-timeout=1`); load the image again with \
+         `fpga-load-local-image`, and wait ten seconds before the first access"
+    )]
+    ShellTimeout,
     /// The Bus Master bit cannot be cleared.
     #[error(
         "cannot clear the card's Bus Master bit, so the card may still access host memory; reset the card or reboot the machine"
@@ -69,7 +77,7 @@ impl CardError {
             Self::Bus(error) => error.remedy(),
             Self::Statistics(_) => Remedy::PrepareHost,
             Self::NotXdma { .. } | Self::NoUserBar => Remedy::Unsupported,
-            Self::Gone { .. } => Remedy::Reopen,
+            Self::Gone { .. } | Self::ShellTimeout => Remedy::Reopen,
             Self::NotCutOff | Self::Hung { .. } => Remedy::Reset,
             Self::AsFound | Self::UserBarHasRegisters(_) => Remedy::Correct,
         }

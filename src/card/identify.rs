@@ -59,9 +59,14 @@ impl Layout {
             }
             seen.push((bar, ids));
         }
-        if !seen.is_empty() && seen.iter().all(|(_, ids)| ids.iter().all(|id| id.0 == GONE)) {
+        let is_gone = |(_, ids): &(usize, [Identifier; 2])| ids.iter().all(|id| id.0 == GONE);
+        let has_link = || Ok::<_, BusError>(bus.config_read(0, 2)? as u16 != 0xffff);
+        if aws::is_f2(bars) && seen.iter().any(|bar| bar.0 == ENGINE_BAR && is_gone(bar)) && has_link()? {
+            return Err(CardError::ShellTimeout);
+        }
+        if !seen.is_empty() && seen.iter().all(is_gone) {
             // If a BAR that the user named does not answer, it may be the wrong one.
-            let answers = options.register_bar.is_some() && bus.config_read(0, 2)? as u16 != 0xffff;
+            let answers = options.register_bar.is_some() && has_link()?;
             if !answers {
                 return Err(CardError::Gone { what: "the register BAR" });
             }

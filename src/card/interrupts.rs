@@ -88,7 +88,11 @@ impl Interrupt {
         let this = Self { card: card.clone(), source, bit, sources, at };
         // Discard interrupts from before this call.
         this.read_count();
-        this.unmask()?;
+        this.sources[at].set_owned(true);
+        let unmasked = this.unmask();
+        // After a failure, dropping the interrupt needs the lock.
+        drop(guard);
+        unmasked?;
         Ok(this)
     }
 
@@ -169,6 +173,9 @@ impl Drop for Interrupt {
         }
         let register =
             if matches!(self.source, Source::User(_)) { USER_ENABLE_W1C } else { CHANNEL_ENABLE_W1C };
+        // A recovery of the card enables the sources that have an owner.
+        let _recovery = self.card.vectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.sources[self.at].set_owned(false);
         // A failure is ignored: a card that is gone does not interrupt.
         let _ = self.card.registers.write32(irq(register), self.bit);
     }

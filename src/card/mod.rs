@@ -473,19 +473,19 @@ impl Card {
     }
 
     /// Resets the function, then recovers the card as [`recover`](Self::recover) does. Afterwards every channel must be
-    /// recovered, the user logic set up, and interrupts requested again.
+    /// recovered, and the user logic set up.
     ///
     /// # Errors
     ///
     /// The function has no reset, or an engine is busy after the reset.
     pub fn reset(&self) -> Result<(), CardError> {
-        self.check_not_as_found()?;
-        if let Err(refused) = self.inner.bus.reset() {
-            // If the card is gone, report that instead of the kernel's error.
-            quiesce::check_present(&*self.inner.registers)?;
-            return Err(refused.into());
-        }
-        self.recover()
+        self.recover_after(|| {
+            self.inner.bus.reset().or_else(|refused| {
+                // If the card is gone, report that instead of the kernel's error.
+                quiesce::check_present(&*self.inner.registers)?;
+                Err(refused.into())
+            })
+        })
     }
 
     /// Recovers the card without closing it, after its link was down, after it was reset externally, or when an engine hangs.
@@ -493,28 +493,34 @@ impl Card {
     /// host memory.
     ///
     /// Transfers in flight on all channels are lost. Each channel reports [`EngineError::Reset`] when it is next waited for or
-    /// polled, and stays halted until it is recovered.
+    /// polled, and stays halted until it is recovered. Every [`Interrupt`] stays enabled; of the user logic, one whose line is high
+    /// fires once more.
     ///
     /// # Errors
     ///
     /// [`CardError::Gone`] while the card is gone; [`CardError::Hung`] if an engine stays busy.
     pub fn recover(&self) -> Result<(), CardError> {
+        self.recover_after(|| Ok(()))
+    }
+
+    fn recover_after(&self, reset: impl FnOnce() -> Result<(), CardError>) -> Result<(), CardError> {
         self.check_not_as_found()?;
         let Inner { bus, registers, shell, command, read_request, idle_limit, shared, .. } = &*self.inner;
+        // Other threads must neither recover a channel nor enable an interrupt in between: its message would have vector 0, and the
+        // shell of AWS F2 would lose it.
         let setup = shared.lock_setup();
+        let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
+        reset()?;
         let stopped = quiesce::quiesce(&**bus, &**registers, Channels::Open, *idle_limit);
         let enabled = stopped.and_then(|()| {
             enable_dma(&**bus, *command, *read_request)?;
-            // Before other threads recover their channels, whose interrupts would arrive on vector 0.
-            let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(vectors) = &*vectors else { return Ok(()) };
-            vectors.write_vectors(&**registers)?;
-            Ok(shell.as_ref().map_or(Ok(()), ShellInterrupts::enable)?)
+            Ok(vectors.restore(&**registers, shell.as_ref())?)
         });
         // After the reset, so that a channel that was recovered concurrently is notified too. Also after a failure, since engines
         // may have been halted.
         shared.resets.fetch_add(1, Ordering::AcqRel);
-        drop(setup);
+        drop((vectors, setup));
         enabled?;
         shared.hung.store(false, Ordering::Release);
         Ok(())

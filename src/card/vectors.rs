@@ -10,8 +10,8 @@ use super::interrupts::Source;
 use super::{Inner, InterruptError, quiesce};
 use crate::bus::{Bar, Bus, BusError, Description, InterruptKind, readable};
 use crate::regs::irq::{
-    CHANNEL_ENABLE_W1C, CHANNEL_REQUEST, CHANNEL_VECTORS, USER_ENABLE_W1C, USER_REQUEST, USER_VECTORS,
-    pack_vectors,
+    CHANNEL_ENABLE_W1C, CHANNEL_ENABLE_W1S, CHANNEL_REQUEST, CHANNEL_VECTORS, USER_ENABLE_W1C,
+    USER_ENABLE_W1S, USER_REQUEST, USER_VECTORS, pack_vectors,
 };
 use crate::regs::{Direction, GONE, Target};
 use std::fmt;
@@ -72,13 +72,25 @@ impl fmt::Display for Interrupts {
 /// How the owners of a source learn of its interrupts.
 pub(super) struct Wakeup {
     event: EventFd,
+    /// Whether the source has an owner.
+    owned: AtomicBool,
     /// Whether the source shares its vector, fired, and was therefore disabled.
     disarmed: AtomicBool,
 }
 
 impl Wakeup {
     fn new() -> Result<Self, BusError> {
-        Ok(Self { event: eventfd()?, disarmed: AtomicBool::new(false) })
+        Ok(Self { event: eventfd()?, owned: AtomicBool::new(false), disarmed: AtomicBool::new(false) })
+    }
+
+    /// Notes whether the source has an owner.
+    pub fn set_owned(&self, owned: bool) {
+        self.owned.store(owned, Ordering::Release);
+    }
+
+    /// Returns whether the source is enabled, unless all sources were masked.
+    fn is_armed(&self) -> bool {
+        self.owned.load(Ordering::Acquire) && !self.disarmed.load(Ordering::Acquire)
     }
 
     /// Returns whether the source must be enabled again, and takes note that it is.
@@ -151,8 +163,20 @@ impl Vectors {
         Dispatcher::start(work)
     }
 
-    /// Writes the vector of each source to the card. This must be repeated after a reset.
-    pub fn write_vectors(&self, registers: &dyn Bar) -> Result<(), BusError> {
+    /// Sets up interrupts again after all sources were masked, or the card was reset. A source whose request is high then fires.
+    pub fn restore(&self, registers: &dyn Bar, shell: Option<&ShellInterrupts>) -> Result<(), BusError> {
+        self.write_vectors(registers)?;
+        shell.map_or(Ok(()), ShellInterrupts::enable)?;
+        let (channels, lines) = self.sources.split_at(self.channels.len());
+        for (register, sources) in [(CHANNEL_ENABLE_W1S, channels), (USER_ENABLE_W1S, lines)] {
+            let armed = sources.iter().enumerate().filter(|(_, source)| source.is_armed());
+            registers.write32(irq(register), armed.fold(0, |bits, (bit, _)| bits | 1 << bit))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the vector of each source to the card.
+    fn write_vectors(&self, registers: &dyn Bar) -> Result<(), BusError> {
         let vector = |source: usize| match self.mode {
             Interrupts::Shared { kind: InterruptKind::Intx, .. } => self.pin,
             Interrupts::Shared { vectors, .. } => (source % vectors as usize) as u8,

@@ -46,8 +46,8 @@ pub enum MapError {
     },
     /// Without an IOMMU, only hugepages can be used.
     #[error(
-        "without an IOMMU the card can use only hugepages, because other pages may move; to reserve some, run as root: \
-         `echo 64 > /proc/sys/vm/nr_hugepages`"
+        "without an IOMMU the card can use only hugepages, because other pages may move; to reserve some, run \
+         `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`"
     )]
     NeedsHugePages,
     /// The physical address of memory cannot be determined.
@@ -172,7 +172,7 @@ fn hint(page: PageSize) -> &'static str {
     match page {
         PageSize::Base => "free some memory",
         PageSize::Huge2M => {
-            "reserve hugepages with `echo 64 > /proc/sys/vm/nr_hugepages`, or allow smaller pages"
+            "reserve hugepages with `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`, or allow smaller pages"
         }
         PageSize::Huge1G => "reserve them at boot with `hugepagesz=1G hugepages=N`, or allow smaller pages",
     }

@@ -90,17 +90,17 @@ fn a_card_serves_one_client() {
 
 #[test]
 fn a_second_open_of_a_channel_is_refused_until_the_first_is_closed() {
-    let bench = Bench::memory(EmulatorOptions::default().with_channels(2, 1));
+    let bench = Bench::memory(EmulatorOptions::default().with_channels(3, 1));
     let card = bench.open();
     let first = card.h2c(0).unwrap();
     contains(card.h2c(0).unwrap_err(), &["H2C channel 0 is already open", "close it"]);
     first.close().unwrap();
     card.h2c(0).unwrap();
-    contains(card.h2c(2).unwrap_err(), &["this card has no H2C channel 2"]);
+    contains(card.h2c(3).unwrap_err(), &["this card has no H2C channel 3"]);
     contains(card.c2h(1).unwrap_err(), &["this card has no C2H channel 1"]);
     contains(card.c2h(4).unwrap_err(), &["no C2H channel 4; channel numbers are 0 to 3"]);
     // A failed attempt does not mark the channel as open.
-    contains(card.h2c(2).unwrap_err(), &["no H2C channel 2"]);
+    contains(card.h2c(3).unwrap_err(), &["no H2C channel 3"]);
 }
 
 #[test]

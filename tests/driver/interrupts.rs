@@ -119,7 +119,7 @@ fn interrupts_work_again_after_a_reset() {
 
 #[test]
 fn missing_interrupt_sources_are_refused() {
-    let bench = Bench::memory(EmulatorOptions::default().with_channels(1, 4));
+    let bench = Bench::memory(EmulatorOptions::default().with_channels(1, 3));
     let card = bench.open();
     for source in [Source::User(16), Source::Channel(Direction::H2C, 1), Source::Channel(Direction::C2H, 9)] {
         let error = card.interrupt(source).unwrap_err();

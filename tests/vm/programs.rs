@@ -16,14 +16,22 @@ fn run(bench: &Bench, program: &[&str]) {
     }
 }
 
+/// The environment variable that contains the size of the BAR with the XDMA registers.
+const BAR_SIZE: &str = "XDMA_TEST_BAR_SIZE";
+
 const MODES: [&[&str]; 2] = [&[], &["--exclusive"]];
 
 fn run_in(mode: &[&str], bench: &Bench, program: &[&str]) {
     let mut run = Command::new("xdma");
     run.args(["run", "--timeout", "2", "--card", &bench.name().to_string()]).args(mode).arg("--");
-    let output = run.args(program).output().unwrap();
+    let output = run.args(program).env(BAR_SIZE, register_bar_size(bench).to_string()).output().unwrap();
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{mode:?} {program:?}: {text}");
+}
+
+fn register_bar_size(bench: &Bench) -> u64 {
+    let card = bench.options().card;
+    card.bars.iter().find(|bar| Some(bar.index) == card.register_bar()).expect("the card has registers").size
 }
 
 /// Returns whether the host that built this file system has a program.
@@ -119,7 +127,7 @@ fn python_and_numpy_use_the_files() {
     let bench = Bench::memory(EmulatorOptions::default());
     let bar = bench.open().report().unwrap().register_bar;
     let resource = format!("/sys/bus/pci/devices/{}/resource{bar}", bench.name());
-    run(&bench, &["python3", "-c", PROGRAM, &resource]);
+    run(&bench, &["python3", "-c", PROGRAM, &resource, &register_bar_size(&bench).to_string()]);
 }
 
 const PROGRAM: &str = "
@@ -138,5 +146,5 @@ control = os.open('/dev/xdma0_control', os.O_RDWR)
 registers = numpy.frombuffer(mmap.mmap(control, 4096), '<u4')
 assert registers[0] >> 16 == 0x1fc0 and os.pread(control, 4, 0) == registers[0].tobytes()
 bar = numpy.memmap(sys.argv[1], dtype='<u4', mode='r+')
-assert bar[0] == registers[0] and bar.size == 16384
+assert bar[0] == registers[0] and bar.nbytes == int(sys.argv[2])
 ";

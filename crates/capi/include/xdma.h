@@ -236,6 +236,15 @@ typedef struct xdma_card_info {
    */
   int32_t user_bar;
   /**
+   * Offset of the user logic's registers in that BAR, in bytes: 0 unless the BAR also holds the XDMA registers. xdma_user_read and
+   * xdma_user_write add it.
+   */
+  uint64_t user_offset;
+  /**
+   * Index of the BAR with the interrupt block of an AWS F2 shell, through which all interrupts go; -1 on other cards.
+   */
+  int32_t interrupt_bar;
+  /**
    * NUMA node of the card; -1 if the system reports none.
    */
   int32_t numa_node;
@@ -1067,7 +1076,7 @@ xdma_status xdma_card_recover(struct xdma_card *card);
 /**
  * Resets the function of a card, then recovers the card as xdma_card_recover does.
  *
- * Afterwards every channel must be recovered, the user logic set up, and interrupts opened again. Any thread may call this.
+ * Afterwards every channel must be recovered, and the user logic set up. Any thread may call this.
  *
  * Errors: as xdma_card_recover; XDMA_ERROR_UNSUPPORTED or XDMA_ERROR_HOST if the function has no reset.
  */

@@ -167,6 +167,11 @@ pub struct xdma_card_info {
     pub register_bar: i32,
     /// Index of the BAR with the user logic's registers; -1 if there is none.
     pub user_bar: i32,
+    /// Offset of the user logic's registers in that BAR, in bytes: 0 unless the BAR also holds the XDMA registers. xdma_user_read and
+    /// xdma_user_write add it.
+    pub user_offset: u64,
+    /// Index of the BAR with the interrupt block of an AWS F2 shell, through which all interrupts go; -1 on other cards.
+    pub interrupt_bar: i32,
     /// NUMA node of the card; -1 if the system reports none.
     pub numa_node: i32,
     /// Whether xdma_buffer_register uses memory in place. Otherwise all of it is staged.
@@ -202,6 +207,8 @@ impl From<&Report> for xdma_card_info {
             },
             register_bar: report.register_bar as i32,
             user_bar: number(report.user_bar.map(|bar| bar as u32)),
+            user_offset: report.user_offset,
+            interrupt_bar: number(report.interrupt_bar.map(|bar| bar as u32)),
             numa_node: number(report.bus.node),
             registers_in_place: report.caller_memory == CallerMemory::Pinned,
             small_pages: report.small_pages,
@@ -314,7 +321,7 @@ pub unsafe extern "C" fn xdma_card_recover(card: *mut xdma_card) -> xdma_status 
 
 /// Resets the function of a card, then recovers the card as xdma_card_recover does.
 ///
-/// Afterwards every channel must be recovered, the user logic set up, and interrupts opened again. Any thread may call this.
+/// Afterwards every channel must be recovered, and the user logic set up. Any thread may call this.
 ///
 /// Errors: as xdma_card_recover; XDMA_ERROR_UNSUPPORTED or XDMA_ERROR_HOST if the function has no reset.
 #[unsafe(no_mangle)]
@@ -369,4 +376,23 @@ pub unsafe extern "C" fn xdma_user_read(card: *mut xdma_card, offset: u32, value
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xdma_user_write(card: *mut xdma_card, offset: u32, value: u32) -> xdma_status {
     run(|| Ok(CARDS.get(card)?.card.user()?.write(offset, value)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xdma::card::CardOptions;
+    use xdma_emulated_card::{emulator::CardFile, start_like};
+
+    fn info(card: CardFile) -> xdma_card_info {
+        (&start_like(card, CardOptions::default()).unwrap().report().unwrap()).into()
+    }
+
+    #[test]
+    fn the_registers_of_the_user_logic_are_where_the_card_has_them() {
+        let place =
+            |info: xdma_card_info| (info.register_bar, info.user_bar, info.user_offset, info.interrupt_bar);
+        assert_eq!(place(info(CardFile::f1())), (2, 0, 0, -1));
+        assert_eq!(place(info(CardFile::f2())), (0, 0, 65536, 2));
+    }
 }

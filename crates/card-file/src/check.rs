@@ -16,7 +16,7 @@ const MAX_CHANNELS: usize = 4;
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}: {source}; check that it is a file that you may read", path.display())]
     Read {
         /// Its path.
         path: PathBuf,

@@ -3,14 +3,14 @@
 use crate::card::{CardArgs, Subject};
 use crate::copier::{Copier, Digests, compare, progress, whole_blocks};
 use crate::failure::Failure;
+use crate::file;
 use crate::interrupt::Interrupt;
 use crate::number::{self, seconds};
 use crate::output;
 use crate::packets::{self, PacketStream, Reception};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::json;
-use std::fs::File;
 use std::io::{self, IsTerminal, Read as _, Write as _, stdin, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -162,7 +162,11 @@ impl Write {
     /// Fails if the input has fewer bytes than `--length`.
     fn check_end(&self, bytes: u64) -> Result<()> {
         let length = self.length.unwrap_or(0);
-        ensure!(bytes >= length, "{} ends after {bytes} of {length} bytes", self.file.display());
+        ensure!(
+            bytes >= length,
+            "{} ends after {bytes} of {length} bytes; use a longer input or a lower --length",
+            self.file.display()
+        );
         Ok(())
     }
 
@@ -394,15 +398,8 @@ fn open_input(path: &Path) -> Result<(Box<dyn io::Read + Send>, Option<u64>)> {
     if path == Path::new(PIPE) {
         return Ok((Box::new(stdin()), None));
     }
-    let open = || {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory));
-        }
-        Ok((file, metadata))
-    };
-    let (file, metadata) = open().with_context(|| format!("cannot read {}", path.display()))?;
+    let file = file::open(path)?;
+    let metadata = file.metadata().map_err(file::cannot("read", path))?;
     Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
 }
 
@@ -410,7 +407,7 @@ fn open_output(path: &Path) -> Result<Box<dyn io::Write + Send>> {
     if path == Path::new(PIPE) {
         return Ok(Box::new(stdout()));
     }
-    Ok(Box::new(output::create(path)?))
+    Ok(Box::new(file::create(path)?))
 }
 
 fn positive(text: &str) -> Result<u64, String> {

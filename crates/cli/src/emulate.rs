@@ -3,10 +3,11 @@
 use crate::card::LogicName;
 use crate::failure::Failure;
 use crate::output::quoted;
-use crate::{number, output};
+use crate::{file, number, output};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
@@ -162,8 +163,7 @@ impl Emulate {
     fn plan(&self) -> Result<Plan> {
         match (&self.faults, self.chaos) {
             (Some(path), _) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the fault plan {}", path.display()))?;
+                let text = fs::read_to_string(path).map_err(file::cannot("read the fault plan", path))?;
                 toml::from_str(&text).with_context(|| format!("{} is not a fault plan", path.display()))
             }
             (None, Some(seed)) => {

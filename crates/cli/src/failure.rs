@@ -18,18 +18,24 @@ use xdma::regs::Direction;
 use xdma::stats::{PageError, Reader};
 use xdma_emulated_card::{StartError, UnnamedCard};
 
-/// The exit codes of the program.
+/// The exit codes of the program. The lines fit on a manual page of 80 columns, which does not wrap them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
     0  success
     1  an error outside the card: a file, a pipe, the terminal
-    2  a wrong command line, or a request that no card can fulfil, such as an offset that is unaligned or outside the BAR
-    3  the card cannot be used: not found, in use, no permission, gone, or without the requested channel or design
-    4  `write --verify`, `write --receive`: the data that came back differs from the data sent
-    5  a transfer failed or timed out; the channel is idle again unless the message says otherwise
-    6  a step of `selftest` failed; the report says what that usually means
-  130  interrupted by Ctrl-C; the card is idle unless the message says otherwise. `emulate`, `top` and `regs --watch` end
-       normally with Ctrl-C, and exit with 0";
+    2  a wrong command line, or a request that no card can fulfil, such
+       as an offset that is unaligned or outside the BAR
+    3  the card cannot be used: not found, in use, no permission, gone,
+       or without the requested channel or design
+    4  `write --verify`, `write --receive`: the data that came back
+       differs from the data sent
+    5  a transfer failed or timed out; the channel is idle again unless
+       the message says otherwise
+    6  a step of `selftest` failed; the report says what that usually
+       means
+  130  interrupted by Ctrl-C; the card is idle unless the message says
+       otherwise. `emulate`, `top` and `regs --watch` end normally with
+       Ctrl-C, and exit with 0";
 
 /// State of an engine that cannot be stopped while its stream does not move.
 const BUSY: &str = "The engine still waits for the stream; the next command takes it over once the stream moves or the card is reset";

@@ -7,6 +7,7 @@ mod copy;
 mod emulate;
 mod explain;
 mod failure;
+mod file;
 mod info;
 mod interrupt;
 mod list;
@@ -33,10 +34,11 @@ use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use vfio_setup::cli::help_width;
 
 /// Inspects, benchmarks, monitors and emulates XDMA cards, and moves data to and from them.
 #[derive(Parser)]
-#[command(name = "xdma", version, after_help = EXIT_CODES)]
+#[command(name = "xdma", version, after_help = EXIT_CODES, term_width = help_width())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,7 +75,7 @@ enum Command {
     #[command(after_help = EXIT_CODES)]
     Write(copy::Write),
     /// Write the description of a card (card.toml), from which an emulated card like it can be made.
-    #[command(after_help = survey::EXPERIMENTS)]
+    #[command(after_help = format!("{}\n\n{EXIT_CODES}", survey::EXPERIMENTS))]
     Survey(survey::Survey),
     /// Test a card step by step, from its identity to a second of load, and stop at the first failure
     ///

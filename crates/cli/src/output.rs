@@ -1,10 +1,9 @@
-//! Writing to standard output and to files.
+//! Writing to standard output.
 
 use crate::failure::Failure;
-use anyhow::{Context, Error, Result};
-use std::fs::{File, OpenOptions};
+use anyhow::{Error, Result, anyhow};
 use std::io::{self, Write, stdout};
-use std::path::Path;
+use vfio_setup::file_remedy;
 
 /// Prints a line to standard output.
 ///
@@ -20,21 +19,8 @@ pub fn line(text: &str) -> Result<()> {
 pub fn failed(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::OutputClosed.into(),
-        _ => Error::new(error).context("cannot write the output"),
+        _ => anyhow!("cannot write the output: {error}; {}", file_remedy(&error)),
     }
-}
-
-/// Creates a file, or truncates an existing one.
-pub fn create(path: &Path) -> Result<File> {
-    File::create(path).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Fails if [`create`] would fail, without creating it or changing its content.
-pub fn check_writable(path: &Path) -> Result<()> {
-    let existed = path.exists();
-    let opened = OpenOptions::new().append(true).create(true).open(path);
-    let checked = opened.and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) });
-    checked.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Quotes an argument for a shell, if necessary.

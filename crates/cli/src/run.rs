@@ -3,6 +3,7 @@
 use crate::card::{CardArgs, LogicName};
 use crate::explain;
 use crate::failure::Failure;
+use crate::file;
 use crate::run_folder::RunFolder;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -70,7 +71,7 @@ impl Run {
         check_program(&program)?;
         let library = find_library()?;
         let library =
-            fs::canonicalize(&library).with_context(|| format!("cannot find {}", library.display()))?;
+            fs::canonicalize(&library).map_err(file::cannot("find the preload library", &library))?;
         if library.as_os_str().as_bytes().iter().any(|byte| b" :".contains(byte)) {
             let text = format!(
                 "{} cannot be preloaded, because its path contains a blank or a colon; copy it elsewhere, and name it in \
@@ -80,9 +81,15 @@ impl Run {
             return Err(Failure::Usage(text).into());
         }
         let card = self.card()?;
-        let folder = RunFolder::create().context("cannot create a directory for the sockets")?;
+        let folder = RunFolder::create().map_err(file::cannot(
+            "create a directory in the temporary directory (set by TMPDIR)",
+            &std::env::temp_dir(),
+        ))?;
         if self.explain {
-            folder.create_calls().context("cannot create a directory for the report")?;
+            folder.create_calls().map_err(file::cannot(
+                "create a directory in the temporary directory (set by TMPDIR)",
+                &std::env::temp_dir(),
+            ))?;
         }
         let status = match self.exclusive {
             true => self.run_exclusively(&card, &folder, &program, &library)?,
@@ -179,7 +186,7 @@ impl Run {
         // Before the program starts, so that no signal ends this process without the broker's cleanup.
         let handled = OF_TERMINAL.into_iter().chain(FORWARDED).filter(|signal| !is_ignored(*signal));
         let signals = Signals::new(handled).context("cannot handle signals")?;
-        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let child = command.spawn().map_err(file::cannot("start", program))?;
         wait(child, signals)
     }
 }
@@ -216,7 +223,13 @@ fn find_program(name: &OsStr) -> Result<PathBuf> {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| is_executable(path));
-    found.ok_or_else(|| Failure::Usage(format!("{} is not in the search path", name.display())).into())
+    found.ok_or_else(|| {
+        Failure::Usage(format!(
+            "{} is not in the search path; check the name, or name its path",
+            name.display()
+        ))
+        .into()
+    })
 }
 
 fn is_executable(path: &Path) -> bool {

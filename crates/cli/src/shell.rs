@@ -1,7 +1,7 @@
 //! `xdma completions` and `xdma man`.
 
 use crate::failure::EXIT_CODES;
-use crate::{Cli, output};
+use crate::{Cli, file, output};
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -99,7 +99,7 @@ pub struct Man {
 impl Man {
     pub fn run(&self, json: bool) -> Result<()> {
         let Some(dir) = &self.dir else { return print(manual().page()?, json, "page") };
-        manual().write_to(dir).with_context(|| format!("cannot write manual pages to {}", dir.display()))?;
+        manual().write_to(dir).map_err(file::cannot("write manual pages to", dir))?;
         if json {
             output::line(&json!({ "dir": dir }).to_string())
         } else {

@@ -92,7 +92,12 @@ pub fn find_description(text: &str) -> Result<CardFile, ParseCardError> {
     CardFile::read(Path::new(text)).map_err(|error| {
         // The path is in front of the reason.
         let reason = match error {
-            card_file::Error::Read { source, .. } => format!("cannot read the file: {source}"),
+            card_file::Error::Read { source, .. } => {
+                format!(
+                    "cannot read the file: {source}; name a file that you may read, or one of {}",
+                    shipped_names()
+                )
+            }
             error => error.to_string(),
         };
         ParseCardError::File { path: text.into(), reason }

@@ -14,9 +14,9 @@ use super::memory_tracker::MemoryTracker;
 use super::notifier::Notifier;
 use super::options::{Behaviour, EmulatorOptions};
 use super::registers::ConfigBlock;
-#[cfg(feature = "rtl-dma")]
-use super::rtl_dma::RtlDma;
 use super::throttle::Throttle;
+#[cfg(feature = "rtl-dma")]
+use super::{Error, rtl_dma::RtlDma};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
@@ -76,9 +76,10 @@ impl CardModel {
 
     /// Builds the card with the simulated engine, and starts its thread.
     #[cfg(feature = "rtl-dma")]
-    pub fn start_rtl_dma(options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
+    pub fn start_rtl_dma(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
+        let channels = options.card.channels;
         let shared = Arc::new(Self::shared(options, logic));
-        let engine = Arc::new(RtlDma::new(&shared));
+        let engine = Arc::new(RtlDma::new(&shared).ok_or(Error::Engine(channels))?);
         shared.logic.attach(Arc::clone(&engine) as Arc<dyn Shell>);
         let config = Arc::new(Mutex::new(ConfigSpace::new(&shared.options.card)));
         let card = Self {
@@ -94,7 +95,7 @@ impl CardModel {
         };
         card.apply(lock(&card.config).effects());
         let thread = std::thread::Builder::new().name("xdma rtl".into());
-        lock(&card.threads).push(thread.spawn(move || engine.run())?);
+        lock(&card.threads).push(thread.spawn(move || engine.run()).map_err(Error::Threads)?);
         Ok(card)
     }
 

@@ -1,14 +1,20 @@
 //! The custom logic behind the card's side of a simulated engine.
 
 use super::channel::Shared;
+use super::faults::{InjectionPoint, Kind, Until};
+use super::log::{ChannelId, add};
 use super::logic::{AxiResponse, Burst, PCIS_ID};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 use vm_memory::VolatileSlice;
-use xdma_regs::MAX_CHANNELS;
+use xdma_regs::{Direction, MAX_CHANNELS};
 use xdma_rtl_dma::{Axi, Bus};
 
 const BEAT: u64 = 64;
+const OKAY: u8 = 0;
+const SLVERR: u8 = 2;
+const DECERR: u8 = 3;
 /// The masters: the channels of the engine, and BAR4.
 const MASTERS: usize = MAX_CHANNELS + 1;
 
@@ -38,12 +44,30 @@ struct Access {
     resp: Option<u8>,
     /// Read: beats sent.
     sent: usize,
+    /// The faults that are due at this access were injected.
+    begun: bool,
+    /// An injected fault delays it.
+    hang: Option<Until>,
+    /// When it began to wait for the logic.
+    since: Option<Instant>,
 }
 
 impl Access {
     fn new(address: u64, burst: u8, data: Vec<u8>) -> Self {
         let burst = if burst == 0 { Burst::Fixed } else { Burst::Increment };
-        Self { address, burst, data, done: 0, complete: false, accepted: false, resp: None, sent: 0 }
+        Self {
+            address,
+            burst,
+            data,
+            done: 0,
+            complete: false,
+            accepted: false,
+            resp: None,
+            sent: 0,
+            begun: false,
+            hang: None,
+            since: None,
+        }
     }
 
     fn here(&self) -> u64 {
@@ -53,8 +77,51 @@ impl Access {
         }
     }
 
+    /// Injects the faults that are due at a burst of a channel.
+    fn inject(&mut self, shared: &Shared, channel: usize, write: bool) {
+        let direction = if write { Direction::H2C } else { Direction::C2H };
+        let channel = Some(ChannelId { direction, index: channel });
+        if write && shared.faults.fault_at(InjectionPoint::BurstWrite, channel).is_some() {
+            self.resp = Some(OKAY);
+        }
+        match shared.faults.fault_at(InjectionPoint::Burst, channel) {
+            Some(Kind::AxiSlaveError) => self.resp = Some(SLVERR),
+            Some(Kind::AxiDecodeError) => self.resp = Some(DECERR),
+            Some(Kind::AxiHang(duration)) => self.hang = Some(duration.until()),
+            _ => {}
+        }
+    }
+
+    /// Returns whether a fault or the shell around the logic decides about an access of a channel for now.
+    fn is_intercepted(&mut self, shared: &Shared, channel: usize, write: bool) -> bool {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.inject(shared, channel, write);
+        }
+        self.hang = self.hang.filter(|until| !until.is_over());
+        if shared.axi_timeout.expires(self.since, Instant::now) {
+            add(&shared.log.count.axi_timeouts, 1);
+            if self.accepted {
+                shared.logic.discard_responses(channel);
+            }
+            self.data.fill(0xff);
+            self.resp = Some(OKAY);
+        }
+        self.hang.is_some() || self.resp.is_some()
+    }
+
+    /// Returns when it continues without a notification.
+    fn wake(&self, shared: &Shared) -> Option<Instant> {
+        match self.hang {
+            Some(until) => until.end(),
+            None => shared.axi_timeout.deadline(self.since?),
+        }
+    }
+
     /// Continues until there is a response, or the logic waits.
     fn advance(&mut self, shared: &Shared, channel: usize, write: bool) {
+        if channel < MAX_CHANNELS && self.is_intercepted(shared, channel, write) {
+            return;
+        }
         while self.resp.is_none() {
             let answer = match self.accepted {
                 true => shared.logic.response(channel),
@@ -68,15 +135,18 @@ impl Access {
                 }
             };
             match answer {
-                AxiResponse::Okay(_) if self.accepted => self.resp = Some(0),
+                AxiResponse::Okay(_) if self.accepted => self.resp = Some(OKAY),
                 AxiResponse::Okay(bytes) => {
                     self.done += bytes;
-                    self.resp = (self.done >= self.data.len()).then_some(0);
+                    self.resp = (self.done >= self.data.len()).then_some(OKAY);
                 }
                 AxiResponse::Accepted => self.accepted = true,
-                AxiResponse::Wait => return,
-                AxiResponse::SlaveError => self.resp = Some(2),
-                AxiResponse::DecodeError => self.resp = Some(3),
+                AxiResponse::Wait => {
+                    self.since.get_or_insert_with(Instant::now);
+                    return;
+                }
+                AxiResponse::SlaveError => self.resp = Some(SLVERR),
+                AxiResponse::DecodeError => self.resp = Some(DECERR),
             }
         }
     }
@@ -121,6 +191,12 @@ impl CardBus {
     /// Asks the logic again about the accesses that wait for it.
     pub fn retry(&mut self) {
         self.waits = Default::default();
+    }
+
+    /// Returns when the first of the accesses that wait continues without a notification.
+    pub fn wake(&self) -> Option<Instant> {
+        let oldest = self.reads.iter().chain(&self.writes).filter_map(VecDeque::front);
+        oldest.filter(|access| access.resp.is_none()).filter_map(|access| access.wake(&self.shared)).min()
     }
 
     /// Forgets all accesses, as the logic is reset too.

@@ -5,11 +5,15 @@ use super::notifier::Notifier;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Instant;
 
 /// A design that a [`Clock`] runs.
 pub(super) trait Simulation: Send {
-    /// Runs some clocks. Returns whether there is nothing to do until the next notification.
+    /// Runs some clocks. Returns whether there is nothing to do until the next notification or [`Simulation::wake`].
     fn slice(&mut self) -> bool;
+
+    /// Returns the time at which there is something to do again, if it is known.
+    fn wake(&self) -> Option<Instant>;
 }
 
 /// A simulated design and its clock.
@@ -41,7 +45,7 @@ impl<S: Simulation> Clock<S> {
                     thread::yield_now();
                 }
             }
-            None
+            lock(&self.simulation).wake()
         });
     }
 

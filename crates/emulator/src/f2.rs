@@ -11,15 +11,18 @@ use super::card_bus::CardBus;
 use super::channel::Shared;
 use super::clock::{Clock, Simulation, set_level};
 use super::logic::Shell;
-use metrics::Metric;
+use metrics::Event;
 use pcim::{Limits, Pcim, TIMEOUT};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 use user::UserRegisters;
 use xdma_regs::irq;
 use xdma_rtl_dma::{Bus, F2, Image};
 
+/// The time of a clock: 250 MHz.
+const NANOSECONDS: u64 = 4;
 /// The number of clocks between two checks for waiting callers.
 const SLICE: u64 = 50;
 /// The number of clocks without activity after which the clock stops.
@@ -51,7 +54,9 @@ struct Simulated {
     acknowledge: Vec<(u64, u16)>,
     /// The clock at which the engine no longer waits for an acknowledgement.
     patience_ends: u64,
-    /// Whether a time-out of PCIS left a transaction open.
+    /// Whether a time-out of the port left an access open. The shell then ends all further ones itself, until an image is loaded (aws-fpga,
+    /// "How To Detect Shell Timeout"; it gives the ports a chance to recover after 4 ms, but does not promise it).
+    ocl_dead: bool,
     pcis_dead: bool,
     shared: Arc<Shared>,
 }
@@ -71,6 +76,7 @@ impl Simulated {
             user_irq,
             acknowledge: vec![],
             patience_ends: 0,
+            ocl_dead: false,
             pcis_dead: false,
             shared: Arc::clone(shared),
         }
@@ -118,20 +124,31 @@ impl Simulated {
     }
 
     fn ocl_read(&mut self, address: u32) -> u32 {
-        self.image.ports.ocl.begin_read(address);
-        let value = self.until(TIMEOUT, |image| image.ports.ocl.end_read());
-        value.unwrap_or_else(|| {
-            self.pcim.metrics.add(Metric::OclTimeout, 1);
-            u32::MAX
-        })
+        if !self.ocl_dead {
+            self.image.ports.ocl.begin_read(address);
+            if let Some(value) = self.until(TIMEOUT, |image| image.ports.ocl.end_read()) {
+                return value;
+            }
+        }
+        self.ocl_timeout(address, false);
+        u32::MAX
     }
 
-    fn ocl_write(&mut self, address: u32, value: u32) {
-        self.image.ports.ocl.begin_write(address, value);
-        let done = self.until(TIMEOUT, |image| image.ports.ocl.end_write().then_some(()));
-        if done.is_none() {
-            self.pcim.metrics.add(Metric::OclTimeout, 1);
+    fn ocl_write(&mut self, address: u32, value: u32, strobes: u8) {
+        if !self.ocl_dead {
+            self.image.ports.ocl.begin_write(address, value, strobes);
+            if self.until(TIMEOUT, |image| image.ports.ocl.end_write().then_some(())).is_some() {
+                return;
+            }
         }
+        self.ocl_timeout(address, true);
+    }
+
+    fn ocl_timeout(&mut self, address: u32, write: bool) {
+        self.pcim.metrics.timed_out(Event::OclTimeout, address.into(), write);
+        self.ocl_dead = true;
+        let ocl = &mut self.image.ports.ocl;
+        (ocl.awvalid, ocl.wvalid, ocl.arvalid) = (0, 0, 0);
     }
 
     /// Reads a piece of BAR4 that does not cross 4 KiB.
@@ -159,7 +176,7 @@ impl Simulated {
         match done {
             Some(()) => data.copy_from_slice(&bytes[first..first + data.len()]),
             None => {
-                self.pcis_timeout();
+                self.pcis_timeout(address, false);
                 data.fill(0xff);
             }
         }
@@ -168,7 +185,7 @@ impl Simulated {
     /// Writes a piece of BAR4 that does not cross 4 KiB.
     fn pcis_write(&mut self, address: u64, data: &[u8]) {
         if self.pcis_dead {
-            return self.pcis_timeout();
+            return self.pcis_timeout(address, true);
         }
         let first = address as usize % BEAT;
         let beats = (first + data.len()).div_ceil(BEAT);
@@ -205,12 +222,12 @@ impl Simulated {
         });
         self.image.ports.pcis.bready = 0;
         if done.is_none() {
-            self.pcis_timeout();
+            self.pcis_timeout(address, true);
         }
     }
 
-    fn pcis_timeout(&mut self) {
-        self.pcim.metrics.add(Metric::PcisTimeout, 1);
+    fn pcis_timeout(&mut self, address: u64, write: bool) {
+        self.pcim.metrics.timed_out(Event::PcisTimeout, address, write);
         self.pcis_dead = true;
         let pcis = &mut self.image.ports.pcis;
         (pcis.awvalid, pcis.wvalid, pcis.arvalid) = (0, 0, 0);
@@ -226,9 +243,8 @@ impl Simulated {
         if let Some(card) = &mut self.card {
             card.reset();
         }
-        self.user = UserRegisters::default();
+        self.user.reset();
         self.acknowledge.clear();
-        self.pcis_dead = false;
         // The design is in reset for a clock.
         self.until::<()>(4, |_| None);
     }
@@ -245,6 +261,10 @@ impl Simulation for Simulated {
         let card = self.card.as_ref().map_or(0, CardBus::last_activity);
         let last = self.pcim.last_activity().max(card).max(self.patience_ends);
         self.image.ports.busy == 0 && self.acknowledge.is_empty() && self.image.cycle() > last + IDLE
+    }
+
+    fn wake(&self) -> Option<Instant> {
+        self.card.as_ref()?.wake()
     }
 }
 
@@ -288,10 +308,10 @@ impl F2Image {
         self.with(|simulated| simulated.ocl_read(address))
     }
 
-    /// Writes a word of BAR0.
-    pub fn write(&self, address: u32, value: u32) {
+    /// Writes the bytes of a word of BAR0 that `strobes` selects.
+    pub fn write(&self, address: u32, value: u32, strobes: u8) {
         self.with(|simulated| {
-            simulated.ocl_write(address, value);
+            simulated.ocl_write(address, value, strobes);
             simulated.pcim.touch();
             if self.synchronous {
                 let end = simulated.image.cycle() + INLINE;
@@ -332,7 +352,17 @@ impl F2Image {
         self.clock.with(|simulated| simulated.pcim.kill());
     }
 
-    /// Returns the shell's counters, by the names that AWS's tool prints.
+    /// Makes some requests of PCIM take up to `longest` longer, in the time of the simulated clock.
+    pub fn set_pcim_spikes(&self, longest: Duration) {
+        self.clock.with(|simulated| simulated.pcim.longest_spike = longest.as_nanos() as u64 / NANOSECONDS);
+    }
+
+    /// Makes the logic behind the image no longer answer accesses to its registers.
+    pub fn hang_user_registers(&self) {
+        self.clock.with(|simulated| simulated.user.hang());
+    }
+
+    /// Returns the shell's metrics, by the names that AWS's tool prints.
     pub fn metrics(&self) -> BTreeMap<String, u64> {
         self.clock.with(|simulated| simulated.pcim.metrics.by_name())
     }

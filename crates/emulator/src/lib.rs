@@ -108,7 +108,7 @@ pub enum Error {
     #[error("{} is in use: another process is listening there; stop it or choose another path", .0.display())]
     PathInUse(PathBuf),
     /// The socket could not be created.
-    #[error("cannot listen at {}", path.display())]
+    #[error("cannot listen at {}: {source}", path.display())]
     Socket {
         /// The path of the socket.
         path: PathBuf,
@@ -124,6 +124,13 @@ pub enum Error {
     /// The fault plan names a channel that the card does not have.
     #[error("invalid fault plan: {0}")]
     FaultPlan(#[from] UnknownChannel),
+    /// There is no model of the DMA engine with these channels.
+    #[cfg(feature = "rtl-dma")]
+    #[error(
+        "the simulated DMA engine has memory-mapped channels, 4 + 4, 1 + 1, 1 + 3 or 3 + 1; this card has {} + {}, {:?}",
+        .0.h2c, .0.c2h, .0.interface
+    )]
+    Engine(xdma_card_file::Channels),
     /// A thread could not be started.
     #[error("cannot start the card's threads")]
     Threads(#[source] io::Error),
@@ -150,13 +157,20 @@ impl EmulatedCard {
     }
 
     /// Like [`EmulatedCard::start`], but with the DMA engine of `hdl/rtl/dma` instead of the model of the XDMA core, simulated cycle by
-    /// cycle. It has four channels in each direction, memory-mapped, whatever the description of the card says.
+    /// cycle. The engine replaces the core, the switches and the alignments in the description of the card. Delays have no effect. The
+    /// card has MSI-X only.
     ///
-    /// Faults of channels, switches and delays have no effect. The card has MSI-X only.
+    /// Of the faults of channels, those are injected that buses and messages show: bad completions (all as SLVERR), lost writes,
+    /// descriptors without magic number (by the beat of two), AXI errors, hangs, and lost interrupts.
+    ///
+    /// # Errors
+    ///
+    /// As [`EmulatedCard::start`], and [`Error::Engine`].
     #[cfg(feature = "rtl-dma")]
-    pub fn start_rtl_dma(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
+    pub fn start_rtl_dma(mut options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         check_options(&options)?;
-        Self::serve_card(CardModel::start_rtl_dma(options, logic).map_err(Error::Threads)?, None)
+        rtl_dma::describe(&mut options.card);
+        Self::serve_card(CardModel::start_rtl_dma(options, logic)?, None)
     }
 
     fn serve(options: EmulatorOptions, logic: Arc<dyn Logic>, path: Option<&Path>) -> Result<Self, Error> {
@@ -164,8 +178,8 @@ impl EmulatedCard {
         Self::serve_card(CardModel::start(options, logic).map_err(Error::Threads)?, path)
     }
 
-    /// Returns the counters of the F2 shell by the names that AWS's tool prints (`fpga-describe-local-image --metrics`), if the card
-    /// has such a shell.
+    /// Returns the metrics of the F2 shell by the names that AWS's tool prints (`fpga-describe-local-image --metrics`), if the card has
+    /// such a shell. The values without `-count` and `-addr` in their names are flags.
     #[cfg(feature = "rtl-f2")]
     pub fn shell_metrics(&self) -> Option<BTreeMap<String, u64>> {
         self.slot.card().f2.as_ref().map(|image| image.metrics())
@@ -177,6 +191,25 @@ impl EmulatedCard {
     pub fn kill_pcim(&self) {
         if let Some(image) = &self.slot.card().f2 {
             image.kill_pcim();
+        }
+    }
+
+    /// Makes one in eight requests of the PCIM port of an F2 shell take up to `longest` longer. One microsecond is 250 clocks of the
+    /// simulated image. Other cards do not have it.
+    #[cfg(feature = "rtl-f2")]
+    pub fn set_pcim_spikes(&self, longest: Duration) {
+        if let Some(image) = &self.slot.card().f2 {
+            image.set_pcim_spikes(longest);
+        }
+    }
+
+    /// Makes the logic behind the engine of an F2 card no longer answer accesses to its registers, so that the shell's time-out of 8
+    /// microseconds expires, until another image is [loaded](Self::load). It has no effect on other cards, and none on
+    /// [`InImage`](logic::InImage).
+    #[cfg(feature = "rtl-f2")]
+    pub fn hang_user_registers(&self) {
+        if let Some(image) = &self.slot.card().f2 {
+            image.hang_user_registers();
         }
     }
 
@@ -214,7 +247,7 @@ impl EmulatedCard {
     pub fn inject(&self, injection: impl Into<Injection>) -> Result<(), UnknownChannel> {
         let (card, injection) = (self.slot.card(), injection.into());
         if let Some(id) = injection.on
-            && !card.channels().iter().any(|channel| channel.id == id)
+            && !has_channel(&card.shared.options, id)
         {
             return Err(UnknownChannel(id));
         }
@@ -300,13 +333,16 @@ impl EmulatedCard {
 
 fn check_options(options: &EmulatorOptions) -> Result<(), Error> {
     options.card.check()?;
-    let channels = options.card.channels;
-    let count = |direction| if direction == Direction::H2C { channels.h2c } else { channels.c2h };
     let mut named = options.faults.faults.iter().filter_map(|injection| injection.on);
-    match named.find(|id| id.index >= count(id.direction)) {
+    match named.find(|&id| !has_channel(options, id)) {
         Some(id) => Err(UnknownChannel(id).into()),
         None => Ok(()),
     }
+}
+
+fn has_channel(options: &EmulatorOptions, id: ChannelId) -> bool {
+    let channels = options.card.channels;
+    id.index < if id.direction == Direction::H2C { channels.h2c } else { channels.c2h }
 }
 
 impl fmt::Debug for EmulatedCard {

@@ -77,25 +77,20 @@ impl CardModel {
         None
     }
 
-    /// Writes a register of a simulated engine, which ignores writes that do not cover a word. Returns whether the card has such an
-    /// engine.
+    /// Writes the bytes of a register of a simulated engine that `mask` covers. Returns whether the card has such an engine.
     fn set_simulated_register(&self, address: u32, value: u32, mask: u32) -> bool {
-        let whole = mask == u32::MAX;
+        let strobes = (0..4).map(|byte| (mask >> (8 * byte) & 1) << byte).sum::<u32>() as u8;
         #[cfg(feature = "rtl-dma")]
         if let Some(engine) = &self.rtl_dma {
-            if whole {
-                engine.write(address, value);
-            }
+            engine.write(address, value, strobes);
             return true;
         }
         #[cfg(feature = "rtl-f2")]
         if let Some(image) = &self.f2 {
-            if whole {
-                image.write(address, value);
-            }
+            image.write(address, value, strobes);
             return true;
         }
-        let _ = (address, value, whole);
+        let _ = (address, value, strobes);
         false
     }
 

@@ -69,7 +69,10 @@ impl Service {
         let (directory, (socket, path)) = match path {
             Some(path) => (None, listen_at(path)?),
             None => {
-                let directory = private("xdma-").tempdir()?;
+                let directory = private("xdma-").tempdir().map_err(|error| {
+                    let remedy = "set TMPDIR to a directory that exists and that this user may write to";
+                    io::Error::new(error.kind(), format!("{error}; {remedy}"))
+                })?;
                 let listening = listen(directory.path())?;
                 (Some(directory), listening)
             }
@@ -146,8 +149,17 @@ pub(super) fn listen_at(path: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let parent = parent.unwrap_or(Path::new("."));
     let explained = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => {
-            io::Error::new(error.kind(), format!("the directory {} does not exist", parent.display()))
+            let parent = parent.display();
+            let text = format!("the directory {parent} does not exist; create it, or choose another path");
+            io::Error::new(error.kind(), text)
         }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            io::Error::new(error.kind(), format!("{error}; choose a directory that this user may write to"))
+        }
+        io::ErrorKind::NotADirectory => io::Error::new(
+            error.kind(),
+            format!("{} is not a directory; choose another path", parent.display()),
+        ),
         io::ErrorKind::InvalidInput => {
             io::Error::new(error.kind(), "the path is too long for a socket; choose a shorter one")
         }

@@ -71,6 +71,10 @@ pub struct CardInfo {
     register_bar: usize,
     /// Index of the BAR with the user logic's registers, if there is one.
     user_bar: Option<usize>,
+    /// Offset of the user logic's registers in that BAR, in bytes: 0 unless the BAR also holds the XDMA registers. Card.user adds it.
+    user_offset: u64,
+    /// Index of the BAR with the interrupt block of an AWS F2 shell, through which all interrupts go, if the card has one.
+    interrupt_bar: Option<usize>,
     /// NUMA node of the card, if the system reports one.
     numa_node: Option<u32>,
     /// Whether Card.register uses objects in place. Otherwise all of their bytes are staged.
@@ -101,6 +105,8 @@ impl From<&Report> for CardInfo {
             interrupts: report.interrupts != Interrupts::None,
             register_bar: report.register_bar,
             user_bar: report.user_bar,
+            user_offset: report.user_offset,
+            interrupt_bar: report.interrupt_bar,
             numa_node: report.bus.node,
             registers_in_place: report.caller_memory == CallerMemory::Pinned,
             small_pages: report.small_pages,
@@ -512,8 +518,8 @@ impl Card {
         self.inner.slot.with(py, |card| Ok(card.recover()?))
     }
 
-    /// Resets the function of the card, then recovers it as recover does. Afterwards, recover every channel, set up the user logic,
-    /// and open interrupts again.
+    /// Resets the function of the card, then recovers it as recover does. Afterwards, recover every channel, and set up the user
+    /// logic.
     fn reset(&self, py: Python<'_>) -> Result<(), Failure> {
         self.inner.slot.with(py, |card| Ok(card.reset()?))
     }

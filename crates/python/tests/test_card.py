@@ -37,6 +37,15 @@ def test_other_cards_are_emulated(like: str) -> None:
     assert card.closed
 
 
+@pytest.mark.parametrize(("like", "expected"), [("f1", (2, 0, 0, None)), ("f2", (0, 0, 65536, 2))])
+def test_info_says_where_registers_are(like: str, expected: tuple[int, int, int, int | None]) -> None:
+    with xdma.Card.emulate(like, logic="memory") as card:
+        info = card.info
+        assert (info.register_bar, info.user_bar, info.user_offset, info.interrupt_bar) == expected
+        card.user.write(0x10, 7)
+        assert card.user.read(0x10) == 7
+
+
 def test_misuse_of_open() -> None:
     for call in (
         lambda: xdma.Card.open("nothing"),

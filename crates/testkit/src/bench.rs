@@ -13,7 +13,7 @@ use xdma::channel::{Channel, Stats};
 use xdma::regs::Direction;
 use xdma::unstable::card::Companions;
 use xdma_emulator::control::{ControlClient, Log, Request};
-use xdma_emulator::faults::{Injection, Kind};
+use xdma_emulator::faults::{BadCompletion, Injection, Kind};
 use xdma_emulator::logic::Design;
 use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions};
 
@@ -44,6 +44,12 @@ pub fn cards() -> Vec<CardFile> {
         None => vec![CardFile::f1(), CardFile::alveo()],
         Some(mut control) => vec![control.options().expect("the card responds").card],
     }
+}
+
+/// Returns the completion that the engine reports for a bad one. The bridge of the simulated engine answers all of them with SLVERR,
+/// which the engine reports as an unsupported request.
+pub fn reported(with: BadCompletion) -> BadCompletion {
+    if cfg!(feature = "rtl-dma") { BadCompletion::UnsupportedRequest } else { with }
 }
 
 impl Bench {
@@ -77,9 +83,10 @@ impl Bench {
         self.try_open(CardOptions::default()).expect("the card can be opened")
     }
 
-    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle.
+    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle. A simulated engine takes longer to become
+    /// idle, if it does.
     pub fn open_with_short_idle_limit(&self) -> Card {
-        let idle_limit = Duration::from_millis(500);
+        let idle_limit = Duration::from_millis(if cfg!(feature = "rtl-dma") { 1500 } else { 500 });
         self.try_open(CardOptions { idle_limit, ..CardOptions::default() }).expect("the card can be opened")
     }
 

@@ -1,6 +1,25 @@
-//! The output of a program under test.
+//! Programs under test, and their output.
 
-use std::process::Output;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Returns a command for a program on a machine whose PCI functions are those of the directory `devices`. Returns `None`, and says so,
+/// if namespaces are not permitted here.
+pub fn with_functions(devices: &Path, program: &Path) -> Option<Command> {
+    let start = || {
+        let mut command = Command::new("unshare");
+        let script = r#"mount --bind "$0" /sys/bus/pci/devices && exec "$@""#;
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(devices);
+        command
+    };
+    if start().arg("true").output().is_ok_and(|output| output.status.success()) {
+        let mut command = start();
+        command.arg(program).env_remove("XDMA_CARD");
+        return Some(command);
+    }
+    println!("skipped: `unshare --user --mount` is not permitted here");
+    None
+}
 
 /// The exit code and output of a program.
 pub struct Ended {

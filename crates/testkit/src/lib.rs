@@ -14,3 +14,5 @@ pub mod model;
 pub mod process;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(feature = "terminal")]
+pub mod terminal;

@@ -14,7 +14,7 @@ use xdma::card::PciAddress;
 
 /// Prepares a host for XDMA cards on vfio-pci: driver binding, permissions, hugepages, diagnosis
 #[derive(Debug, Parser)]
-#[command(name = "vfio-setup", version, after_help = EXIT_CODES)]
+#[command(name = "vfio-setup", version, after_help = EXIT_CODES, term_width = help_width())]
 pub struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -25,6 +25,12 @@ pub struct Cli {
     /// Read and write below this directory instead of /, for tests and for systems that are not running.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+}
+
+/// Returns the width of help, for `term_width` of clap: that of the terminal, at most 100. If standard output is not a terminal,
+/// returns 0: lines are not wrapped, so that the text does not depend on the terminal.
+pub fn help_width() -> usize {
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(0, |(width, _)| width.0.min(100).into())
 }
 
 /// A command.
@@ -199,6 +205,8 @@ impl Cli {
 ///
 /// [`SetupError`].
 pub fn run(host: &Host, command: &Command) -> Result<Outcome, SetupError> {
+    let root = host.sysfs().root();
+    std::fs::read_dir(root).map_err(|source| SetupError::io(root, source))?;
     match command {
         Command::Status { functions, all } => {
             let status =

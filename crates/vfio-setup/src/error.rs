@@ -202,7 +202,7 @@ pub enum SetupError {
     #[error(transparent)]
     Sysfs(#[from] SysfsError),
     /// A file cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; {}", path.display(), file_remedy(source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -233,6 +233,27 @@ impl SetupError {
             Self::Failed { left, .. } if !left.is_empty() => 5,
             Self::Sysfs(_) | Self::Io { .. } | Self::Failed { .. } => 1,
         }
+    }
+}
+
+/// Returns the remedy for the kernel's error about a file.
+pub fn file_remedy(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => "check the path; its directory must exist",
+        Kind::PermissionDenied => {
+            "this user may not access it: check its permissions and those of its directory (`ls -ld`)"
+        }
+        Kind::IsADirectory => "name a file, not a directory",
+        Kind::NotADirectory => "a part of the path is a file, not a directory: check the path",
+        Kind::AlreadyExists => "choose another path",
+        Kind::AddrInUse => "end the process that uses it, or choose another path",
+        Kind::InvalidInput | Kind::InvalidFilename => "choose a shorter path without unusual characters",
+        Kind::InvalidData => "name a file of text",
+        Kind::StorageFull | Kind::QuotaExceeded => "free some space, or use another file system",
+        Kind::FileTooLarge => "check the limit (`ulimit -f`), or use another file system",
+        Kind::ReadOnlyFilesystem => "use a file system that is mounted for writing",
+        _ => "use another file, or look for the cause in the kernel log (`sudo dmesg`)",
     }
 }
 

@@ -40,7 +40,7 @@ pub mod udev;
 pub mod usage;
 
 pub use advice::bind_command;
-pub use error::{Refusal, SetupError};
+pub use error::{Refusal, SetupError, file_remedy};
 pub use host::Host;
 pub use plan::{BindOptions, Plan};
 pub use step::{Step, StepReport};
@@ -48,9 +48,13 @@ pub use step::{Step, StepReport};
 /// The exit codes of the binary.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  success, or nothing to do; `doctor`: the card can be used; `doctor --host`: the host is ready for one
-  1  failed; all changes were reverted, except that a loaded module stays loaded
+  0  success, or nothing to do; `doctor`: the card can be used; `doctor
+     --host`: the host is ready for one
+  1  failed; all changes were reverted, except that a loaded module
+     stays loaded
   2  wrong command line
-  3  refused, and nothing was changed: not found, in use, not permitted, or set up by someone else
+  3  refused, and nothing was changed: not found, in use, not permitted,
+     or set up by someone else
   4  `doctor` found a problem
-  5  failed, and some changes could not be reverted (the message lists them); `undo`: files that were edited were kept";
+  5  failed, and some changes could not be reverted (the message lists
+     them); `undo`: files that were edited were kept";

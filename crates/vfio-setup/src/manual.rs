@@ -78,8 +78,9 @@ impl Manual {
         }
         let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         let mut roff = Roff::new();
-        if notes != self.exit_codes && !notes.is_empty() {
-            preformatted(&mut roff, "NOTES", &notes);
+        let notes = notes.strip_suffix(self.exit_codes).unwrap_or(&notes).trim_end();
+        if !notes.is_empty() {
+            preformatted(&mut roff, "NOTES", notes);
         }
         // The first line of the exit codes is a heading for the help. The manual page has its own heading for the section.
         let codes = self.exit_codes.split_once('\n').map_or(self.exit_codes, |(_, codes)| codes);

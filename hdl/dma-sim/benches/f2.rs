@@ -53,7 +53,7 @@ impl Host {
     }
 
     fn set(&mut self, register: u32, value: u32) {
-        self.image.ports.ocl.begin_write(register, value);
+        self.image.ports.ocl.begin_write(register, value, 0xf);
         loop {
             self.step();
             if self.image.ports.ocl.end_write() {

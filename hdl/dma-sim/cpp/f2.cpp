@@ -61,6 +61,7 @@ void NAME(step)(void* raw, F2Ports* ports) {
     p.user.awaddr = top.m_axil_awaddr;
     p.user.wvalid = top.m_axil_wvalid;
     p.user.wdata = top.m_axil_wdata;
+    p.user.wstrb = top.m_axil_wstrb;
     p.user.bready = top.m_axil_bready;
     p.user.arvalid = top.m_axil_arvalid;
     p.user.araddr = top.m_axil_araddr;

@@ -78,7 +78,7 @@
     top.IN##awaddr = L.awaddr;           \
     top.IN##wvalid = L.wvalid;           \
     top.IN##wdata = L.wdata;             \
-    top.IN##wstrb = 15;                  \
+    top.IN##wstrb = L.wstrb;             \
     top.IN##bready = L.bready;           \
     top.IN##arvalid = L.arvalid;         \
     top.IN##araddr = L.araddr;           \

@@ -19,7 +19,7 @@ struct Axi {
 
 struct Lite {
     uint32_t awaddr, wdata, araddr, rdata;
-    uint8_t awvalid, awready, wvalid, wready, bvalid, bready, arvalid, arready, rvalid, rready;
+    uint8_t awvalid, awready, wvalid, wstrb, wready, bvalid, bready, arvalid, arready, rvalid, rready;
 };
 
 struct Ports {

@@ -4,19 +4,47 @@ use crate::{Bus, Memory, Ports, Transfer};
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-unsafe extern "C" {
-    fn dma_engine_new() -> *mut c_void;
-    fn dma_engine_free(engine: *mut c_void);
-    fn dma_engine_step(engine: *mut c_void, ports: *mut Ports);
+/// The C interface of a model.
+#[derive(Clone, Copy)]
+struct Model {
+    new: unsafe extern "C" fn() -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+    step: unsafe extern "C" fn(*mut c_void, *mut Ports),
 }
 
-/// Channels of each direction.
+macro_rules! model {
+    ($new:ident, $free:ident, $step:ident) => {{
+        unsafe extern "C" {
+            fn $new() -> *mut c_void;
+            fn $free(engine: *mut c_void);
+            fn $step(engine: *mut c_void, ports: *mut Ports);
+        }
+        Model { new: $new, free: $free, step: $step }
+    }};
+}
+
+/// Returns the model with these numbers of channels.
+fn model(h2c: usize, c2h: usize) -> Option<Model> {
+    match (h2c, c2h) {
+        (4, 4) => Some(model!(dma_engine_4_4_new, dma_engine_4_4_free, dma_engine_4_4_step)),
+        #[cfg(feature = "shapes")]
+        (1, 1) => Some(model!(dma_engine_1_1_new, dma_engine_1_1_free, dma_engine_1_1_step)),
+        #[cfg(feature = "shapes")]
+        (1, 3) => Some(model!(dma_engine_1_3_new, dma_engine_1_3_free, dma_engine_1_3_step)),
+        #[cfg(feature = "shapes")]
+        (3, 1) => Some(model!(dma_engine_3_1_new, dma_engine_3_1_free, dma_engine_3_1_step)),
+        _ => None,
+    }
+}
+
+/// Channels of each direction of [`Engine::new`].
 const CHANNELS: u8 = 4;
 /// The number of clocks after which a wait fails.
 const PATIENCE: u64 = 10_000_000;
 
 /// The engine between two buses.
 pub struct Engine<H = Memory, C = Memory> {
+    model: Model,
     raw: NonNull<c_void>,
     ports: Ports,
     cycle: u64,
@@ -30,18 +58,26 @@ pub struct Engine<H = Memory, C = Memory> {
 unsafe impl<H: Send, C: Send> Send for Engine<H, C> {}
 
 impl<H: Bus, C: Bus> Engine<H, C> {
-    /// Creates and resets the engine. `max_read_request` is encoded as in DevCtl.
+    /// Creates and resets the engine with four channels in each direction. `max_read_request` is encoded as in DevCtl.
     pub fn new(host: H, card: C, max_read_request: u8) -> Self {
-        // SAFETY: `new` has no preconditions; it returns the pointer that the other functions expect.
-        let raw = NonNull::new(unsafe { dma_engine_new() }).expect("C++'s `new` does not return null");
+        Self::with_channels([CHANNELS.into(); 2], host, card, max_read_request)
+            .expect("this model is always built")
+    }
+
+    /// Creates and resets the engine with these numbers of H2C and C2H channels. Returns `None` if there is no such model: with the
+    /// feature `shapes`, there are 4 + 4, 1 + 1, 1 + 3 and 3 + 1.
+    pub fn with_channels([h2c, c2h]: [usize; 2], host: H, card: C, max_read_request: u8) -> Option<Self> {
+        let model = model(h2c, c2h)?;
+        // SAFETY: `new` has no preconditions; it returns the pointer that the other functions of the model expect.
+        let raw = NonNull::new(unsafe { (model.new)() }).expect("C++'s `new` does not return null");
         let ports = Ports { max_read_request, max_payload: 1, ..Ports::default() };
-        let mut engine = Self { raw, ports, cycle: 0, host, card };
+        let mut engine = Self { model, raw, ports, cycle: 0, host, card };
         for _ in 0..8 {
             engine.clock();
         }
         engine.ports.rst_n = 1;
         engine.step();
-        engine
+        Some(engine)
     }
 
     /// Returns the number of clocks run.
@@ -51,7 +87,7 @@ impl<H: Bus, C: Bus> Engine<H, C> {
 
     fn clock(&mut self) {
         // SAFETY: the engine is alive, and `Ports` is laid out as in `ports.h`.
-        unsafe { dma_engine_step(self.raw.as_ptr(), &mut self.ports) };
+        unsafe { (self.model.step)(self.raw.as_ptr(), &mut self.ports) };
     }
 
     /// Runs one clock.
@@ -98,9 +134,9 @@ impl<H: Bus, C: Bus> Engine<H, C> {
         self.ports.lite.end_read()
     }
 
-    /// Begins to write a register. Run clocks until [`Engine::end_write`] returns true.
-    pub fn begin_write(&mut self, address: u32, value: u32) {
-        self.ports.lite.begin_write(address, value);
+    /// Begins to write the bytes of a register that `strobes` selects. Run clocks until [`Engine::end_write`] returns true.
+    pub fn begin_write(&mut self, address: u32, value: u32, strobes: u8) {
+        self.ports.lite.begin_write(address, value, strobes);
     }
 
     /// Returns whether the last clock completed the write. Call this after each clock.
@@ -121,7 +157,7 @@ impl<H: Bus, C: Bus> Engine<H, C> {
 
     /// Writes a register.
     pub fn write(&mut self, address: u32, value: u32) {
-        self.begin_write(address, value);
+        self.begin_write(address, value, 0xf);
         loop {
             self.step();
             if self.end_write() {
@@ -195,6 +231,6 @@ fn base(to_card: bool, index: u32) -> u32 {
 impl<H, C> Drop for Engine<H, C> {
     fn drop(&mut self) {
         // SAFETY: the engine is alive, and nothing uses it afterwards.
-        unsafe { dma_engine_free(self.raw.as_ptr()) };
+        unsafe { (self.model.free)(self.raw.as_ptr()) };
     }
 }

@@ -64,6 +64,7 @@ pub struct Lite {
     pub awvalid: u8,
     pub awready: u8,
     pub wvalid: u8,
+    pub wstrb: u8,
     pub wready: u8,
     pub bvalid: u8,
     pub bready: u8,
@@ -85,10 +86,11 @@ impl Lite {
         (self.rvalid != 0).then_some(self.rdata)
     }
 
-    /// Begins a write. Call [`Lite::end_write`] after each clock until it returns true.
-    pub fn begin_write(&mut self, address: u32, value: u32) {
+    /// Begins a write of the bytes that `strobes` selects, bit 0 the lowest one. Call [`Lite::end_write`] after each clock until it
+    /// returns true.
+    pub fn begin_write(&mut self, address: u32, value: u32, strobes: u8) {
         (self.awvalid, self.awaddr) = (1, address);
-        (self.wvalid, self.wdata, self.bready) = (1, value, 1);
+        (self.wvalid, self.wdata, self.wstrb, self.bready) = (1, value, strobes, 1);
     }
 
     /// Returns whether the last clock completed the write.

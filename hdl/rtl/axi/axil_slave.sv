@@ -2,7 +2,7 @@
 
 `include "axi_ports.svh"
 
-// Converts AXI-Lite accesses to a write strobe and a read strobe. A write that does not cover all four bytes has no effect.
+// Converts AXI-Lite accesses to a write strobe and a read strobe.
 module axil_slave (
     input wire clk,
     input wire rst_n,
@@ -10,6 +10,8 @@ module axil_slave (
 
     output logic        write,
     output logic [31:0] write_addr,
+    // The bits of the bytes that the write covers, and its data, zero in the others.
+    output logic [31:0] write_mask,
     output logic [31:0] write_data,
     output logic        read,
     output logic [31:0] read_addr,
@@ -18,6 +20,7 @@ module axil_slave (
 );
   logic aw_valid, w_valid, ar_valid;
   logic [3:0] strb;
+  logic [31:0] data;
   wire b_free = !s_axil_bvalid || s_axil_bready;
   wire r_free = !s_axil_rvalid || s_axil_rready;
   wire write_go = aw_valid && w_valid && b_free;
@@ -42,7 +45,7 @@ module axil_slave (
       .s_data ({s_axil_wdata, s_axil_wstrb}),
       .s_valid(s_axil_wvalid),
       .s_ready(s_axil_wready),
-      .m_data ({write_data, strb}),
+      .m_data ({data, strb}),
       .m_valid(w_valid),
       .m_ready(write_go)
   );
@@ -59,7 +62,9 @@ module axil_slave (
       .m_ready(read)
   );
 
-  assign write = write_go && (&strb);
+  assign write = write_go;
+  assign write_mask = {{8{strb[3]}}, {8{strb[2]}}, {8{strb[1]}}, {8{strb[0]}}};
+  assign write_data = data & write_mask;
   assign read = ar_valid && r_free;
   assign s_axil_bresp = msm_pkg::OKAY;
   assign s_axil_rresp = msm_pkg::OKAY;

@@ -14,6 +14,8 @@ module dma_channel_regs #(
     input  wire         write_channel,
     input  wire         write_sgdma,
     input  wire  [ 7:0] write_offset,
+    // Bits that are not written keep their value; their data is zero.
+    input  wire  [31:0] write_mask,
     input  wire  [31:0] write_data,
     input  wire         read_channel,
     input  wire  [ 7:0] read_offset,
@@ -64,7 +66,7 @@ module dma_channel_regs #(
     next_control = control;
     if (write_channel) begin
       case (write_offset)
-        xdma_regs_pkg::CHANNEL_CONTROL: next_control = write_data & CONTROL_MASK;
+        xdma_regs_pkg::CHANNEL_CONTROL: next_control = (control & ~write_mask) | (write_data & CONTROL_MASK);
         xdma_regs_pkg::CHANNEL_CONTROL_W1S: next_control = control | (write_data & CONTROL_MASK);
         xdma_regs_pkg::CHANNEL_CONTROL_W1C: next_control = control & ~write_data;
         default: ;
@@ -112,9 +114,9 @@ module dma_channel_regs #(
       credits <= (falls || credit_mode != was_credit_mode) ? '0 : sum[10] ? '1 : sum[9:0];
       if (write_channel) begin
         case (write_offset)
-          xdma_regs_pkg::CHANNEL_WRITE_BACK_LO: write_back[31:0] <= write_data;
-          xdma_regs_pkg::CHANNEL_WRITE_BACK_HI: write_back[63:32] <= write_data;
-          xdma_regs_pkg::CHANNEL_IRQ_ENABLE: irq_enable <= write_data[23:0] & STICKY;
+          xdma_regs_pkg::CHANNEL_WRITE_BACK_LO: write_back[31:0] <= (write_back[31:0] & ~write_mask) | write_data;
+          xdma_regs_pkg::CHANNEL_WRITE_BACK_HI: write_back[63:32] <= (write_back[63:32] & ~write_mask) | write_data;
+          xdma_regs_pkg::CHANNEL_IRQ_ENABLE: irq_enable <= (irq_enable & ~write_mask[23:0]) | (write_data[23:0] & STICKY);
           xdma_regs_pkg::CHANNEL_IRQ_ENABLE_W1S: irq_enable <= irq_enable | (write_data[23:0] & STICKY);
           xdma_regs_pkg::CHANNEL_IRQ_ENABLE_W1C: irq_enable <= irq_enable & ~write_data[23:0];
           default: ;
@@ -122,9 +124,9 @@ module dma_channel_regs #(
       end
       if (write_sgdma) begin
         case (write_offset)
-          xdma_regs_pkg::SGDMA_DESCRIPTOR_LO: first[31:0] <= write_data;
-          xdma_regs_pkg::SGDMA_DESCRIPTOR_HI: first[63:32] <= write_data;
-          xdma_regs_pkg::SGDMA_DESCRIPTOR_ADJACENT: first_adjacent <= write_data[5:0];
+          xdma_regs_pkg::SGDMA_DESCRIPTOR_LO: first[31:0] <= (first[31:0] & ~write_mask) | write_data;
+          xdma_regs_pkg::SGDMA_DESCRIPTOR_HI: first[63:32] <= (first[63:32] & ~write_mask) | write_data;
+          xdma_regs_pkg::SGDMA_DESCRIPTOR_ADJACENT: if (write_mask[0]) first_adjacent <= write_data[5:0];
           default: ;
         endcase
       end
@@ -135,7 +137,7 @@ module dma_channel_regs #(
   dma_perf u_perf (
       .clk,
       .rst_n,
-      .write(write_channel && write_offset == xdma_regs_pkg::CHANNEL_PERF_CONTROL),
+      .write(write_channel && write_offset == xdma_regs_pkg::CHANNEL_PERF_CONTROL && write_mask[0]),
       .write_data(write_data[2:0]),
       .read_offset,
       .read_data(perf_data),

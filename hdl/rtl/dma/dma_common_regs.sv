@@ -14,6 +14,8 @@ module dma_common_regs #(
     input  wire         write_config,
     input  wire         write_common,
     input  wire  [ 7:0] write_offset,
+    // Bits that are not written keep their value; their data is zero.
+    input  wire  [31:0] write_mask,
     input  wire  [31:0] write_data,
     input  wire  [ 7:0] read_offset,
     output logic [31:0] config_data,
@@ -57,7 +59,7 @@ module dma_common_regs #(
       halt <= '0;
       credit <= '0;
     end else begin
-      if (write_config) begin
+      if (write_config && write_mask[0]) begin
         case (write_offset)
           xdma_regs_pkg::CONFIG_PCIE_CONTROL: relaxed_ordering <= write_data[0];
           xdma_regs_pkg::CONFIG_USER_MAX_PAYLOAD: user_max_payload <= write_data[2:0];
@@ -68,10 +70,10 @@ module dma_common_regs #(
       end
       if (write_common) begin
         case (write_offset)
-          xdma_regs_pkg::COMMON_FETCH_HALT: halt <= write_data & EXISTING;
+          xdma_regs_pkg::COMMON_FETCH_HALT: halt <= (halt & ~write_mask) | (write_data & EXISTING);
           xdma_regs_pkg::COMMON_FETCH_HALT_W1S: halt <= halt | (write_data & EXISTING);
           xdma_regs_pkg::COMMON_FETCH_HALT_W1C: halt <= halt & ~write_data;
-          xdma_regs_pkg::COMMON_CREDIT_ENABLE: credit <= write_data & EXISTING;
+          xdma_regs_pkg::COMMON_CREDIT_ENABLE: credit <= (credit & ~write_mask) | (write_data & EXISTING);
           xdma_regs_pkg::COMMON_CREDIT_ENABLE_W1S: credit <= credit | (write_data & EXISTING);
           xdma_regs_pkg::COMMON_CREDIT_ENABLE_W1C: credit <= credit & ~write_data;
           default: ;

@@ -95,13 +95,14 @@ module dma_engine #(
 
   // Registers.
   logic write, read;
-  logic [31:0] write_addr, write_data, read_addr, read_data;
+  logic [31:0] write_addr, write_mask, write_data, read_addr, read_data;
   axil_slave u_axil (
       .clk,
       .rst_n,
       `AXIL_CONNECT(s_axil_, s_axil_, s_axil_),
       .write,
       .write_addr,
+      .write_mask,
       .write_data,
       .read,
       .read_addr,
@@ -110,8 +111,9 @@ module dma_engine #(
 
   wire [3:0] write_target = write_addr[15:12];
   wire [3:0] read_target = read_addr[15:12];
-  wire [7:0] write_offset = write_addr[7:0];
-  wire [7:0] read_offset = read_addr[7:0];
+  // The strobes select the bytes.
+  wire [7:0] write_offset = {write_addr[7:2], 2'b00};
+  wire [7:0] read_offset = {read_addr[7:2], 2'b00};
   // Blocks without channels are in the first 256 bytes of their target.
   wire write_first = write && write_addr[31:16] == '0 && write_addr[11:8] == '0;
   logic [31:0] irq_data, config_data, common_data;
@@ -150,6 +152,7 @@ module dma_engine #(
       .write_config(write_first && write_target == xdma_regs_pkg::TARGET_CONFIG),
       .write_common(write_first && write_target == xdma_regs_pkg::TARGET_COMMON),
       .write_offset,
+      .write_mask,
       .write_data,
       .read_offset,
       .config_data,
@@ -169,6 +172,7 @@ module dma_engine #(
       .rst_n(engine_rst_n),
       .write(write_first && write_target == xdma_regs_pkg::TARGET_IRQ),
       .write_offset,
+      .write_mask,
       .write_data,
       .read_offset,
       .read_data(irq_data),
@@ -231,6 +235,7 @@ module dma_engine #(
           .write_channel(writes && write_target == target),
           .write_sgdma(writes && write_target == sgdma_target),
           .write_offset,
+          .write_mask,
           .write_data,
           .read_channel(reads && read_target == target),
           .read_offset,
@@ -467,7 +472,7 @@ module dma_engine #(
       .progress(card_write_progress)
   );
 
-  wire unused = &{1'b0, host_read_progress, host_write_progress};
+  wire unused = &{1'b0, host_read_progress, host_write_progress, write_addr[1:0], read_addr[1:0]};
 endmodule
 
 `default_nettype wire

@@ -13,6 +13,8 @@ module dma_irq #(
 
     input  wire         write,
     input  wire  [ 7:0] write_offset,
+    // Bits that are not written keep their value; their data is zero.
+    input  wire  [31:0] write_mask,
     input  wire  [31:0] write_data,
     input  wire  [ 7:0] read_offset,
     output logic [31:0] read_data,
@@ -55,15 +57,17 @@ module dma_irq #(
       was_high <= request;
       if (write) begin
         case (write_offset)
-          xdma_regs_pkg::IRQ_USER_ENABLE: user_enable <= write_data[15:0];
+          xdma_regs_pkg::IRQ_USER_ENABLE: user_enable <= (user_enable & ~write_mask[15:0]) | write_data[15:0];
           xdma_regs_pkg::IRQ_USER_ENABLE_W1S: user_enable <= user_enable | write_data[15:0];
           xdma_regs_pkg::IRQ_USER_ENABLE_W1C: user_enable <= user_enable & ~write_data[15:0];
-          xdma_regs_pkg::IRQ_CHANNEL_ENABLE: channel_enable <= write_data[CHANNELS-1:0];
+          xdma_regs_pkg::IRQ_CHANNEL_ENABLE: if (write_mask[0]) channel_enable <= write_data[CHANNELS-1:0];
           xdma_regs_pkg::IRQ_CHANNEL_ENABLE_W1S: channel_enable <= channel_enable | write_data[CHANNELS-1:0];
           xdma_regs_pkg::IRQ_CHANNEL_ENABLE_W1C: channel_enable <= channel_enable & ~write_data[CHANNELS-1:0];
           default: begin
-            if (in_user_vectors) user_vectors[write_offset[3:2]] <= write_data & VECTORS;
-            if (in_channel_vectors) channel_vectors[write_offset[2]] <= write_data & VECTORS;
+            if (in_user_vectors)
+              user_vectors[write_offset[3:2]] <= (user_vectors[write_offset[3:2]] & ~write_mask) | (write_data & VECTORS);
+            if (in_channel_vectors)
+              channel_vectors[write_offset[2]] <= (channel_vectors[write_offset[2]] & ~write_mask) | (write_data & VECTORS);
           end
         endcase
       end

@@ -226,13 +226,14 @@ module cl_f2 #(
 
   // SDA has no registers.
   logic sda_write, sda_read;
-  logic [31:0] sda_write_addr, sda_write_data, sda_read_addr;
+  logic [31:0] sda_write_addr, sda_write_mask, sda_write_data, sda_read_addr;
   axil_slave u_sda (
       .clk(clk_main_a0),
       .rst_n,
       `AXIL_CONNECT(s_axil_, sda_cl_, cl_sda_),
       .write(sda_write),
       .write_addr(sda_write_addr),
+      .write_mask(sda_write_mask),
       .write_data(sda_write_data),
       .read(sda_read),
       .read_addr(sda_read_addr),
@@ -309,7 +310,7 @@ module cl_f2 #(
   };
   wire unused = &{
     1'b0, clk_hbm_ref, sh_cl_ctl0, sh_cl_ctl1, sh_cl_ctl2, sh_cl_status_vdip, sh_cl_pwr_state, sh_cl_glcount0, sh_cl_glcount1,
-    sda_write, sda_read, sda_write_addr, sda_write_data, sda_read_addr, sh_cl_ddr_stat_addr, sh_cl_ddr_stat_wdata,
+    sda_write, sda_read, sda_write_addr, sda_write_mask, sda_write_data, sda_read_addr, sh_cl_ddr_stat_addr, sh_cl_ddr_stat_wdata,
     sh_cl_ddr_stat_wr, sh_cl_ddr_stat_rd, sh_cl_ddr_stat_user, hbm_apb_preset_n_0, hbm_apb_preset_n_1, drck, shift, tdi, update,
     sel, tms, tck, runtest, reset, capture, bscanid_en, PCIE_EP_PERSTN, PCIE_EP_REF_CLK_P, PCIE_EP_REF_CLK_N, PCIE_EP_RXP,
     PCIE_EP_RXN, PCIE_RP_REF_CLK_P, PCIE_RP_REF_CLK_N, PCIE_RP_RXP, PCIE_RP_RXN, wr_full

@@ -1,10 +1,13 @@
 `default_nettype none
 
 `include "axi_ports.svh"
+`include "parameter_check.svh"
 
 // The part of an F2 image between shell and design: the DMA engine with its registers at offset 0 of BAR0, and the design's
 // registers above 64 KiB. The engine and PCIS reach the same card addresses.
 module f2_bridge #(
+    // The clocks for which a response to PCIS waits for the shell, which gives an access up after 2,000.
+    parameter int PCIS_CYCLES = 4096,
     localparam int DATA_W = 512,
     localparam int ADDR_W = 64,
     localparam int HOST_ID_W = 4,
@@ -36,6 +39,8 @@ module f2_bridge #(
     // Levels.
     input  wire  [15:0] design_irq
 );
+  `PARAMETER_CHECK(f2_bridge_PCIS_CYCLES, PCIS_CYCLES >= 2, "f2_bridge: PCIS_CYCLES must be at least 2")
+
   localparam int CARD_ID_W = 2;
 
   // The registers of the engine and of the design.
@@ -111,6 +116,21 @@ module f2_bridge #(
     else if (card_dead) given_up <= 1'b1;
   end
 
+  // After a time-out of 8 microseconds, the shell may no longer take the responses of an access that it ended itself. They are
+  // dropped then, as they would block those to the engine.
+  localparam int PCIS_W = $clog2(PCIS_CYCLES);
+  logic [PCIS_W-1:0] pcis_waits;
+  logic pcis_given_up;
+  wire pcis_bready = s_axi_bready || pcis_given_up;
+  wire pcis_rready = s_axi_rready || pcis_given_up;
+  wire pcis_taken = (s_axi_bvalid && s_axi_bready) || (s_axi_rvalid && s_axi_rready);
+  wire pcis_waiting = (s_axi_bvalid && !s_axi_bready) || (s_axi_rvalid && !s_axi_rready);
+  always_ff @(posedge clk) begin
+    pcis_waits <= (pcis_waiting && !pcis_taken && design_rst_n) ? pcis_waits + 1'b1 : '0;
+    if (!design_rst_n || pcis_taken) pcis_given_up <= 1'b0;
+    else if (pcis_waits == PCIS_W'(PCIS_CYCLES - 1)) pcis_given_up <= 1'b1;
+  end
+
   axi_join #(
       .DATA_W(DATA_W),
       .ADDR_W(ADDR_W),
@@ -119,8 +139,35 @@ module f2_bridge #(
   ) u_join (
       .clk,
       .rst_n(design_rst_n),
-      `AXI4_WRITE_CONNECT(a_axi_, s_axi_, s_axi_),
-      `AXI4_READ_CONNECT(a_axi_, s_axi_, s_axi_),
+      .a_axi_awid(s_axi_awid),
+      .a_axi_awaddr(s_axi_awaddr),
+      .a_axi_awlen(s_axi_awlen),
+      .a_axi_awsize(s_axi_awsize),
+      .a_axi_awburst(s_axi_awburst),
+      .a_axi_awvalid(s_axi_awvalid),
+      .a_axi_awready(s_axi_awready),
+      .a_axi_wdata(s_axi_wdata),
+      .a_axi_wstrb(s_axi_wstrb),
+      .a_axi_wlast(s_axi_wlast),
+      .a_axi_wvalid(s_axi_wvalid),
+      .a_axi_wready(s_axi_wready),
+      .a_axi_bid(s_axi_bid),
+      .a_axi_bresp(s_axi_bresp),
+      .a_axi_bvalid(s_axi_bvalid),
+      .a_axi_bready(pcis_bready),
+      .a_axi_arid(s_axi_arid),
+      .a_axi_araddr(s_axi_araddr),
+      .a_axi_arlen(s_axi_arlen),
+      .a_axi_arsize(s_axi_arsize),
+      .a_axi_arburst(s_axi_arburst),
+      .a_axi_arvalid(s_axi_arvalid),
+      .a_axi_arready(s_axi_arready),
+      .a_axi_rid(s_axi_rid),
+      .a_axi_rdata(s_axi_rdata),
+      .a_axi_rresp(s_axi_rresp),
+      .a_axi_rlast(s_axi_rlast),
+      .a_axi_rvalid(s_axi_rvalid),
+      .a_axi_rready(pcis_rready),
       `AXI4_WRITE_CONNECT(b_axi_, card_, card_),
       `AXI4_READ_CONNECT(b_axi_, card_, card_),
       `AXI4_WRITE_CONNECT(m_axi_, m_axi_, m_axi_),

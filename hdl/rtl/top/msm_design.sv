@@ -327,14 +327,17 @@ module msm_design #(
       .high_points
   );
 
-  logic write, read;
-  logic [31:0] write_addr, write_data, read_addr, read_data;
+  // A write that does not cover all four bytes has no effect.
+  logic any_write, read;
+  logic [31:0] write_addr, write_mask, write_data, read_addr, read_data;
+  wire write = any_write && (&write_mask);
   axil_slave u_axil (
       .clk,
       .rst_n,
       `AXIL_CONNECT(s_axil_, s_axil_, s_axil_),
-      .write,
+      .write(any_write),
       .write_addr,
+      .write_mask,
       .write_data,
       .read,
       .read_addr,

@@ -78,8 +78,8 @@ fn no_iommu(address: PciAddress) -> BusError {
     }
     let reason = format!(
         "the card is not behind an IOMMU. Enable the IOMMU in the firmware and with intel_iommu=on or amd_iommu=on. If the machine \
-         has no IOMMU, as in EC2 guests, and the card may be trusted with all memory: run `echo Y > \
-         /sys/module/vfio/parameters/enable_unsafe_noiommu_mode` as root, bind the card again, and set {}=noiommu",
+         has no IOMMU, as in EC2 guests, and the card may be trusted with all memory: run `echo Y | sudo tee \
+         /sys/module/vfio/parameters/enable_unsafe_noiommu_mode`, bind the card again, and set {}=noiommu",
         super::MODE_VARIABLE
     );
     BusError::NoMode { address, mode: Mode::Type1, reason }

@@ -26,7 +26,9 @@ pub enum EngineError {
         snapshot: Arc<Snapshot>,
     },
     /// The engine does not become idle. Memory in flight stays allocated.
-    #[error("the engine does not become idle; reset the card. {snapshot}")]
+    #[error(
+        "the engine does not become idle; reset the card, and load its image again if that does not help. {snapshot}"
+    )]
     Hung {
         /// The channel's registers and ring at the time of the error.
         snapshot: Box<Snapshot>,

@@ -25,6 +25,17 @@ pub const SUITE: Suite = Suite {
 
 fn run_machines(run: &mut Run) -> Result<()> {
     let Some(rig) = Rig::get_or_build(run)? else { return Ok(()) };
+    let (catalog, work) = (Catalog::read()?, run.workspace.work_dir("vm")?);
+    let (level, names) = (run.level, std::env::var("XDMA_BOOTS").ok());
+    let selected = |machine: &&Machine| match &names {
+        Some(names) => names.split(',').any(|name| name == machine.name),
+        None => level == Level::Full || machine.default,
+    };
+    if catalog.machines.iter().filter(selected).any(|machine| machine.rtl) {
+        // The same build as in the suite `rtl`. The next one replaces the program.
+        let rtl = format!("build {PACKAGES} --features rtl,xdma-rtl/test-designs --bin xdma");
+        std::fs::copy(executable(&run.build(&rtl)?, "xdma")?, work.join("xdma-rtl"))?;
+    }
     // The same build as for the suite `tests`.
     let targets = "--lib --bin xdma --bin vfio-setup --test driver --test vm";
     let messages = run.build(&format!("build {PACKAGES} {targets}"))?;
@@ -32,22 +43,18 @@ fn run_machines(run: &mut Run) -> Result<()> {
     let (driver, vm, setup, xdma) =
         (program("driver")?, program("vm")?, program("vfio-setup")?, program("xdma")?);
     let tests = Tests { driver: list(run, &driver)?, vm: list(run, &vm)? };
-    let work = run.workspace.work_dir("vm")?;
     let library = |name| xdma.with_file_name(name);
     let [preload, capi, module] = ["libxdma_preload.so", "libxdma_capi.a", "lib_xdma.so"].map(library);
     let guest = [driver.as_path(), &vm, &setup, &xdma, &preload];
     for (kind, programs) in [("small", &guest[..]), ("debian", &guest), ("programs", &[&capi, &module])] {
         rig.make_image(kind, &work.join(kind).with_extension("cpio"), programs)?;
     }
-    let launcher = Launcher { rig, catalog: Catalog::read()?, xdma, work };
+    let launcher = Launcher { rig, catalog, xdma, work };
     for problem in launcher.catalog.problems(&tests) {
         run.fail("machines.toml", &anyhow!(problem));
     }
-    let names = std::env::var("XDMA_BOOTS").ok();
-    let machines =
-        launcher.catalog.machines.iter().filter(|machine| is_selected(machine, run.level, names.as_deref()));
-    let boots: Vec<_> =
-        machines.map(|machine| (machine, launcher.catalog.plan(machine, &tests, run.level))).collect();
+    let plan = |machine| (machine, launcher.catalog.plan(machine, &tests, level));
+    let boots: Vec<_> = launcher.catalog.machines.iter().filter(selected).map(plan).collect();
     run.notes.push(format!("{} machines", boots.len()));
     boot_all(run, &launcher, &boots);
     println!("    the output of each machine is in {}", launcher.work.display());
@@ -58,13 +65,6 @@ fn run_machines(run: &mut Run) -> Result<()> {
 fn list(run: &mut Run, program: &Path) -> Result<Vec<String>> {
     let text = run.stdout(run.command(program, "--list"))?;
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(String::from).collect())
-}
-
-fn is_selected(machine: &Machine, level: Level, names: Option<&str>) -> bool {
-    match names {
-        Some(names) => names.split(',').any(|name| name == machine.name),
-        None => level == Level::Full || machine.default,
-    }
 }
 
 /// Boots two machines at a time, since a guest and its card keep a little more than one processor busy.

@@ -93,7 +93,8 @@ impl Launcher {
     }
 
     fn start_card(&self, machine: &Machine, dir: &Path) -> Result<KillOnDrop> {
-        let mut command = Command::new(&self.xdma);
+        let rtl = self.work.join("xdma-rtl");
+        let mut command = Command::new(if machine.rtl { &rtl } else { &self.xdma });
         command.args(["emulate", "--socket", "card", "--control", "control", "--logic", "memory"]);
         command.args(machine.card.split_whitespace()).current_dir(dir);
         let log = File::create(dir.join("card.log"))?;

@@ -30,6 +30,8 @@ pub struct Compare {
 pub struct Comparison {
     pub before: String,
     pub after: String,
+    /// Whether one of the cards is emulated.
+    pub emulated: bool,
     /// Differences that make the comparison invalid or less reliable.
     pub warnings: Vec<String>,
     pub rows: Vec<Row>,
@@ -110,7 +112,8 @@ impl Comparison {
             "{before_name} and {after_name} have nothing in common: measure both with the same --sizes, --depths and --channels"
         );
         let warnings = warnings((before_name, before), (after_name, after), rows.len());
-        Ok(Self { before: before_name.into(), after: after_name.into(), warnings, rows })
+        let emulated = before.machine.card.emulated || after.machine.card.emulated;
+        Ok(Self { before: before_name.into(), after: after_name.into(), emulated, warnings, rows })
     }
 
     /// Formats the comparison for a terminal.

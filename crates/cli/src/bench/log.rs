@@ -1,21 +1,19 @@
-//! Writing the histograms as an HdrHistogram interval log.
+//! The histograms as an HdrHistogram interval log.
 
 use super::measure::{Figure, LatencyFigure};
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
-use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::time::{Duration, SystemTime};
 
-/// Writes one line for each direction, size and part of the latency, with tags such as `H2C-4096-submit`.
-pub fn write(file: File, figures: &[Figure], start: SystemTime) -> Result<()> {
-    let (mut file, mut serializer) = (BufWriter::new(file), V2DeflateSerializer::new());
+/// Returns a line for each direction, size and part of the latency, with tags such as `H2C-4096-submit`.
+pub fn of(figures: &[Figure], start: SystemTime) -> Result<Vec<u8>> {
+    let (mut text, mut serializer) = (vec![], V2DeflateSerializer::new());
     let duration = start.elapsed().unwrap_or(Duration::ZERO);
     let mut builder = IntervalLogWriterBuilder::new();
     builder.add_comment("xdma bench: latencies in nanoseconds; the maximum column is in milliseconds");
     builder.with_start_time(start).with_base_time(start).with_max_value_divisor(1e6);
-    let mut log = builder.begin_log_with(&mut file, &mut serializer)?;
+    let mut log = builder.begin_log_with(&mut text, &mut serializer)?;
     for figure in figures {
         let Figure::Latency(figure) = figure else { continue };
         let LatencyFigure { direction, bytes, submit, completion, total } = &**figure;
@@ -27,6 +25,5 @@ pub fn write(file: File, figures: &[Figure], start: SystemTime) -> Result<()> {
                 .map_err(|error| anyhow!("{error:?}"))?;
         }
     }
-    file.flush()?;
-    Ok(())
+    Ok(text)
 }

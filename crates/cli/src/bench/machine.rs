@@ -211,12 +211,13 @@ impl Machine {
             None => "not pinned (use --cpu N to pin it)".into(),
         };
         let host = if self.virtual_machine { ", virtual machine" } else { "" };
+        let emulated = if card.emulated { ", emulated" } else { "" };
         let pages = if card.small_pages { "; none were free for this run" } else { "" };
         vec![
             ("date", self.date.clone()),
             ("command", self.command.clone()),
             ("host", self.host.clone()),
-            ("card", format!("{}, {} over {}", card.name, card.identity, card.bus)),
+            ("card", format!("{}, {} over {}{emulated}", card.name, card.identity, card.bus)),
             ("link", card.link.map_or_else(|| "unknown".into(), |link| link.to_string())),
             ("driver", format!("{} ring, wait mode {}", card.ring, card.wait)),
             ("card address", format!("{:#x}", card.address)),

@@ -11,13 +11,14 @@ mod text;
 use crate::card::CardArgs;
 use crate::failure::{Failure, innermost};
 use crate::interrupt::Interrupt;
-use crate::{number, output};
-use anyhow::{Context, Result};
+use crate::{file, number, output};
+use anyhow::Result;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use machine::{Calibration, CardDescription, Machine, Noise};
 use measure::{Bench, Figure};
 use results::{Directions, Results, Sweep};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 use xdma::card::Card;
@@ -90,15 +91,15 @@ impl Benchmark {
             return Err(Failure::Usage("--html and --log name the same file".into()).into());
         }
         // Check before the measurement, which takes a while.
-        self.html.iter().chain(&self.log).try_for_each(|path| output::check_writable(path))?;
+        self.html.iter().chain(&self.log).try_for_each(|path| file::check_writable(path))?;
         let start = SystemTime::now();
         let (results, figures) = self.measure()?;
         if let Some(path) = &self.html {
             html::write(path, || html::page(&results))?;
         }
         if let Some(path) = &self.log {
-            log::write(output::create(path)?, &figures, start)
-                .with_context(|| format!("cannot write {}", path.display()))?;
+            let log = log::of(&figures, start)?;
+            file::create(path)?.write_all(&log).map_err(file::cannot("write", path))?;
         }
         output::line(&if json { serde_json::to_string(&results)? } else { text::text(&results) })
     }

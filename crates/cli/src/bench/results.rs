@@ -1,6 +1,7 @@
 //! The results of a run, in the format that `--json` prints and `compare` reads.
 
 use super::machine::Machine;
+use crate::file;
 use anyhow::{Context, Result, bail, ensure};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -127,8 +128,8 @@ impl Results {
 
     /// Reads a file that `--json` printed.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| {
+        let text = file::read(path)?;
+        Self::parse(text.as_bytes()).with_context(|| {
             let remedy = "`xdma bench --json > FILE` creates one";
             format!("{} is not a result of xdma bench ({remedy})", path.display())
         })

@@ -1,7 +1,7 @@
 //! The report of a self-test.
 
 use super::Step;
-use crate::output;
+use crate::{file, output};
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -58,7 +58,7 @@ pub struct Report {
 
 impl Report {
     pub fn new(card: &str, file: Option<&Path>, json: bool) -> Result<Self> {
-        let file = file.map(output::create).transpose()?;
+        let file = file.map(file::create).transpose()?;
         Ok(Self { card: card.into(), emulated: false, steps: vec![], survey: None, file, json })
     }
 

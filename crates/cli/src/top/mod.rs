@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use xdma::card::PciAddress;
 use xdma::stats::{PageError, Reader};
 
 /// Number of samples that a sparkline shows.
@@ -58,7 +59,13 @@ impl WatchedCard {
 
     pub fn title(&self) -> String {
         let ended = if self.ended { ", ended: last values" } else { "" };
-        format!("{} (process {}{ended})", self.page.location(), self.page.process())
+        let emulated = if self.is_emulated() { "emulated, " } else { "" };
+        format!("{} ({emulated}process {}{ended})", self.page.location(), self.page.process())
+    }
+
+    /// Returns whether the card is emulated: it is reached through a socket.
+    fn is_emulated(&self) -> bool {
+        self.page.location().parse::<PciAddress>().is_err()
     }
 
     /// Takes the next sample. When the process ends, the last values stay.
@@ -196,6 +203,7 @@ fn object(cards: &[WatchedCard]) -> String {
     let card = |card: &WatchedCard| {
         let mut object = card.rates.object();
         object["location"] = card.page.location().into();
+        object["emulated"] = card.is_emulated().into();
         object["process"] = card.page.process().into();
         object["ended"] = card.ended.into();
         object

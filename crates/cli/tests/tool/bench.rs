@@ -153,6 +153,9 @@ fn two_results_are_compared() {
     let rows = list(&same, "rows");
     assert_eq!(rows.len(), list(&result, "latency").len() + list(&result, "throughput").len());
     assert!(rows.iter().all(|row| row["verdict"] == "noise" && row["ratio"] == 1.0), "{same}");
+    assert_eq!(same["emulated"], true);
+    // The guide recommends this.
+    assert_eq!(result["machine"]["card"]["wait"], "hybrid");
     let mut faster = result.clone();
     let scale = |value: &mut Value, by: f64| *value = object!(value.as_f64().unwrap() * by);
     let first = &mut faster["throughput"][0];
@@ -170,6 +173,8 @@ fn two_results_are_compared() {
     let page = std::fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("<figure>").count(), 4);
     assert!(page.contains("class=\"better\"") && page.contains("class=\"worse\""), "{page}");
+    // The warning that the card is emulated greys them.
+    assert!(page.contains("<table class=\"doubtful\">"), "{page}");
     assert!(page.contains("&lt;b&gt;0.01") && !page.contains("<b>0.01"), "{page}");
 }
 

@@ -4,6 +4,7 @@ use crate::support::{json, run};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use xdma_testkit::command::{Ended, with_functions};
 
 /// Creates a function, which is bound to `driver`.
 fn add(root: &Path, address: &str, ids: (&str, &str), driver: &str) {
@@ -41,4 +42,38 @@ fn without_cards_the_list_says_so() {
     fs::create_dir_all(root.path().join("sys/bus/pci/devices")).unwrap();
     let text = run(&format!("list --root {}", root.path().display())).good();
     assert!(text.contains("no XDMA card was found") && text.contains("vfio-setup status --all"), "{text}");
+}
+
+/// Beside a real card, no command uses an emulated card unless it is named, and no file is touched.
+#[test]
+fn commands_do_not_choose_between_a_real_and_an_emulated_card() {
+    let root = tempfile::tempdir().unwrap();
+    add(root.path(), "0000:3b:00.0", ("0x10ee", "0x9038"), "xdma");
+    let file = root.path().join("file");
+    fs::write(&file, "data").unwrap();
+    let (file, devices) = (file.display(), root.path().join("sys/bus/pci/devices"));
+    let Some(_) = with_functions(&devices, Path::new("true")) else { return };
+    let run = |arguments: &str| {
+        let mut command = with_functions(&devices, Path::new(env!("CARGO_BIN_EXE_xdma"))).unwrap();
+        Ended::from(command.args(arguments.split_whitespace()).output().unwrap())
+    };
+    for command in [
+        "info".to_owned(),
+        "regs".to_owned(),
+        "peek 0".to_owned(),
+        "poke 0 1".to_owned(),
+        "survey".to_owned(),
+        "selftest".to_owned(),
+        "bench --quick".to_owned(),
+        "run -- true".to_owned(),
+        format!("write --address 0 --verify {file}"),
+        format!("write --logic memory --address 0 --verify {file}"),
+        format!("write --stream {file} --receive {file}"),
+        format!("read --address 0 --length 4 {file}"),
+    ] {
+        run(&command).bad(2, &["--card (0000:3b:00.0)", "emulated card with --card f1"]);
+        assert_eq!(fs::read_to_string(file.to_string()).unwrap(), "data", "{command}");
+    }
+    let text = run(&format!("write --card f1 --logic memory --address 0 --verify {file}")).good();
+    assert!(text.contains("verified (emulated card)"), "{text}");
 }

@@ -6,9 +6,25 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use xdma_testkit::terminal::check_help;
 
-const COMMANDS: [&str; 11] =
-    ["info", "regs", "peek", "poke", "read", "write", "bench", "top", "emulate", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "list",
+    "info",
+    "regs",
+    "peek",
+    "poke",
+    "read",
+    "write",
+    "survey",
+    "selftest",
+    "bench",
+    "top",
+    "run",
+    "emulate",
+    "completions",
+    "man",
+];
 
 #[test]
 fn the_version_names_the_program() {
@@ -20,6 +36,18 @@ fn the_exit_codes_are_in_the_help_of_every_command() {
     for command in COMMANDS.into_iter().chain([""]) {
         let help = run(&format!("{command} --help")).good();
         assert!(help.contains("Exit codes:") && help.contains("130  interrupted"), "{command}");
+    }
+}
+
+#[test]
+fn help_fits_the_terminal() {
+    for command in COMMANDS {
+        for help in ["-h", "--help"] {
+            check_help(env!("CARGO_BIN_EXE_xdma"), &[command, help]);
+        }
+    }
+    for command in [&["--help"][..], &["bench", "compare", "--help"]] {
+        check_help(env!("CARGO_BIN_EXE_xdma"), command);
     }
 }
 
@@ -65,6 +93,50 @@ fn command_line_errors_are_reported_as_json_too() {
     run("--version --json").good();
 }
 
+/// An error about a file names the cause and a remedy.
+#[test]
+fn errors_about_files_have_a_remedy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, file) = (folder.path(), folder.path().join("file"));
+    std::fs::write(&file, [0xff]).unwrap();
+    let (directory, missing) = (path.display(), path.join("missing/file"));
+    let (file, missing) = (file.display(), missing.display());
+    let memory = "--logic memory --address 0";
+    let kinds = [
+        (format!("{directory}"), "Is a directory (os error 21); name a file, not a directory"),
+        (format!("{missing}"), "No such file or directory (os error 2); check the path"),
+        (format!("{file}/x"), "Not a directory (os error 20); a part of the path is a file"),
+    ];
+    for (path, remedy) in kinds {
+        for command in [
+            format!("write {memory} {path}"),
+            format!("read {memory} --length 16 {path}"),
+            format!("bench --quick --html {path}"),
+            format!("bench --quick --log {path}"),
+            format!("bench compare {path} {path}"),
+            format!("survey --output {path}"),
+            format!("selftest --report {path}"),
+            format!("emulate --socket {directory}/socket --faults {path}"),
+        ] {
+            run(&command).bad(1, &["cannot ", path.as_str(), remedy]);
+        }
+    }
+    run(&format!("emulate --socket {directory}/socket --faults {file}"))
+        .bad(1, &["UTF-8; name a file of text"]);
+    run(&format!("man --dir {file}")).bad(1, &["cannot write manual pages to", "; choose another path"]);
+    run(&format!("emulate --socket {missing}")).bad(1, &["does not exist; create it"]);
+    run(&format!("info --card {directory}/card.toml"))
+        .bad(2, &["cannot read the file: No such file", "f1, alveo"]);
+    run(&format!("info --card unix:{file}"))
+        .bad(3, &["not a socket; name the socket at which a card is served"]);
+    let output = xdma("info").env("TMPDIR", path.join("missing")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("No such file") && text.contains("set TMPDIR to a directory that exists"),
+        "{text}"
+    );
+}
+
 /// Every command fails if the disk is full.
 #[test]
 fn output_errors_are_reported() {
@@ -82,7 +154,10 @@ fn output_errors_are_reported() {
         let output = xdma(command).stdin(Stdio::null()).stdout(full).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{command}: {error}");
-        assert!(error.contains("cannot write the output: No space left"), "{command}: {error}");
+        assert!(
+            error.contains("cannot write the output: No space left on device (os error 28); free some space"),
+            "{command}: {error}"
+        );
     }
 }
 

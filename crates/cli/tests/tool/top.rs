@@ -3,15 +3,14 @@
 use crate::support::{json, run, xdma};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::process::CommandExt;
+use std::os::fd::FromRawFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
 use xdma::regs::Direction;
 use xdma_emulator::CardFile;
+use xdma_testkit::terminal;
 
 /// Acts as the watched program, until it is killed.
 #[test]
@@ -55,43 +54,18 @@ fn a_busy_program_is_shown_until_it_is_killed() {
     assert!(channel["p50_ns"].as_u64() <= channel["p99_ns"].as_u64());
     let text = run(&format!("top --once --interval 0.1 --pid {process}")).good();
     assert!(text.contains("H2C 1") && text.contains("bytes/s"), "{text}");
+    assert!(text.contains("(emulated, process ") && seen["cards"][0]["emulated"] == true, "{text}");
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(temporary.path().read_dir().unwrap().count(), 0, "no file is left behind");
     run(&format!("top --once --pid {process}")).bad(3, &["there is no process"]);
 }
 
-/// Runs the program on a new pseudoterminal. Returns the master side.
-fn on_a_terminal(command: &mut Command) -> (Child, File) {
-    let (mut master, mut slave) = (-1, -1);
-    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the pointers to the descriptors and the size are valid, and the optional name and mode are null.
-    let opened = unsafe { libc::openpty(&mut master, &mut slave, null_mut(), null(), &size) };
-    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the descriptors were just created, and have no other owner.
-    let (master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
-    let stdio = || Stdio::from(slave.try_clone().unwrap());
-    command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "xterm");
-    let master_fd = master.as_raw_fd();
-    // SAFETY: the calls are async-signal-safe, so they are permitted between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            let done = libc::setsid() >= 0 && libc::ioctl(0, libc::TIOCSCTTY, 0) == 0;
-            libc::close(master_fd);
-            if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-        });
-    }
-    let child = command.spawn().unwrap();
-    // Drop our copies of the slave side, so that the program sees a hangup when the master side is closed.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    (child, master)
-}
-
 #[test]
 fn top_ends_when_its_terminal_is_closed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut program = watched(temporary.path());
-    let (mut top, mut terminal) = on_a_terminal(xdma("top --pid").arg(program.id().to_string()));
+    let (mut top, mut terminal) = terminal::spawn(xdma("top --pid").arg(program.id().to_string()), 80);
     let (mut seen, mut some) = (vec![], [0; 4096]);
     while !String::from_utf8_lossy(&seen).contains("bytes/s") {
         let len = terminal.read(&mut some).expect("it draws its screen");

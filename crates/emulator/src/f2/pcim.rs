@@ -3,7 +3,7 @@
 //!
 //! Reads are answered in order, after a latency that varies. READY is low now and then.
 
-use super::metrics::{Metric, Metrics};
+use super::metrics::{Event, Metrics};
 use crate::channel::Shared;
 use crate::guest::Cursor;
 use crate::log::{ChannelId, DmaFault, DmaFaultReason, Purpose};
@@ -25,6 +25,8 @@ const WHOLE: u8 = 6;
 pub(super) const TIMEOUT: u64 = 2000;
 /// AWS assumes that a read takes 2 microseconds on average.
 const LATENCY: std::ops::Range<u64> = 400..600;
+/// If there are spikes, one in this many requests has one on average.
+const SPIKES: u32 = 8;
 /// On average, a READY signal is low in one of this many clocks.
 const STALL: u32 = 16;
 
@@ -40,15 +42,27 @@ pub(super) struct Limits {
 /// A burst whose address was accepted.
 struct Burst {
     id: u8,
+    /// The address of the request.
+    from: u64,
     /// The address of the next beat of a read, or of the first byte of a write.
     address: u64,
     left: u32,
     /// The rule that it broke first.
-    broken: Option<Metric>,
+    broken: Option<Event>,
     /// The clock from which on its response may be sent.
     due: u64,
     /// The bytes of a write.
     data: Vec<u8>,
+}
+
+/// The response to a write.
+struct Response {
+    id: u8,
+    resp: u8,
+    /// The address of the request.
+    from: u64,
+    /// The clock from which on it may be sent.
+    due: u64,
 }
 
 /// The port.
@@ -59,8 +73,7 @@ pub(super) struct Pcim {
     rng: StdRng,
     reads: VecDeque<Burst>,
     writes: VecDeque<Burst>,
-    /// The responses to writes: ID, response, and the clock from which on it may be sent.
-    responses: VecDeque<(u8, u8, u64)>,
+    responses: VecDeque<Response>,
     /// The beat that is offered, so that it is read only once.
     offered: Option<([u8; BEAT as usize], u8)>,
     /// The ID of a read that was valid and not accepted at the last edge.
@@ -68,6 +81,8 @@ pub(super) struct Pcim {
     /// The clocks for which the custom logic let W, R and B wait.
     waits: [u64; 3],
     dead: bool,
+    /// The maximum number of clocks that some requests take longer.
+    pub longest_spike: u64,
     cycle: u64,
     active: u64,
     pub metrics: Metrics,
@@ -87,6 +102,7 @@ impl Pcim {
             waiting: None,
             waits: [0; 3],
             dead: false,
+            longest_spike: 0,
             cycle: 0,
             active: 0,
             metrics: Metrics::default(),
@@ -114,16 +130,16 @@ impl Pcim {
     }
 
     /// Returns the rule that an address breaks.
-    fn check_address(&self, address: u64, len: u8, size: u8, burst: u8) -> Option<Metric> {
+    fn check_address(&self, address: u64, len: u8, size: u8, burst: u8) -> Option<Event> {
         let last = address / BEAT * BEAT + u64::from(len) * BEAT;
         if !self.shared.link.bus_master() {
-            Some(Metric::BusMaster)
+            Some(Event::BusMaster)
         } else if size != WHOLE || burst != INCR {
-            Some(Metric::RequestSize)
+            Some(Event::RequestSize)
         } else if !address.is_multiple_of(4) {
-            Some(Metric::FirstBytes)
+            Some(Event::FirstBytes)
         } else if address / PAGE != last / PAGE {
-            Some(Metric::Crossing)
+            Some(Event::Crossing)
         } else {
             None
         }
@@ -131,8 +147,8 @@ impl Pcim {
 
     fn accept(&mut self, id: u8, address: u64, len: u8, size: u8, burst: u8) -> Burst {
         let broken = self.check_address(address, len, size, burst);
-        let latency = self.rng.random_range(LATENCY);
-        Burst { id, address, left: u32::from(len) + 1, broken, due: self.cycle + latency, data: vec![] }
+        let due = self.cycle + self.latency();
+        Burst { id, from: address, address, left: u32::from(len) + 1, broken, due, data: vec![] }
     }
 
     /// Logs an access that an IOMMU refused.
@@ -157,7 +173,7 @@ impl Pcim {
         if read.broken.is_none() {
             let from = read.address / BEAT * BEAT;
             if let Err((iova, reason)) = self.cursor.read_beat(&self.shared.guest, from, &mut data) {
-                read.broken = Some(Metric::Range);
+                read.broken = Some(Event::Range);
                 data.fill(0xff);
                 let id = read.id;
                 self.refused(iova, reason, false, id);
@@ -177,7 +193,7 @@ impl Pcim {
         let whole = if begins { u64::from(first & !3) == write.address % BEAT } else { first == 0 }
             && (write.left == 0 || end == 64);
         if port.wstrb == 0 || port.wstrb.count_ones() != end - first || !whole {
-            write.broken = write.broken.or(Some(if begins { Metric::FirstBytes } else { Metric::LastBytes }));
+            write.broken = write.broken.or(Some(if begins { Event::FirstBytes } else { Event::LastBytes }));
         } else {
             if begins {
                 write.address = write.address / BEAT * BEAT + u64::from(first);
@@ -185,7 +201,7 @@ impl Pcim {
             write.data.extend_from_slice(&port.wdata[first as usize..end as usize]);
         }
         if (write.left == 0) != (port.wlast != 0) {
-            write.broken = write.broken.or(Some(Metric::WriteIncomplete));
+            write.broken = write.broken.or(Some(Event::WriteIncomplete));
         }
         if write.left == 0
             && let Some(write) = self.writes.pop_front()
@@ -200,16 +216,16 @@ impl Pcim {
             && let Err((iova, reason)) = self.cursor.write(&self.shared.guest, write.address, &write.data)
         {
             self.refused(iova, reason, true, write.id);
-            write.broken = Some(Metric::Range);
+            write.broken = Some(Event::Range);
         }
         match write.broken {
-            Some(metric) => self.metrics.add(metric, 1),
-            None => self.metrics.add(Metric::Written, write.data.len().div_ceil(4) as u64),
+            Some(event) => self.metrics.record(event, write.from),
+            None => self.metrics.written += write.data.len().div_ceil(4) as u64,
         }
         let resp = if write.broken.is_some() { SLVERR } else { OKAY };
-        let due = self.cycle + self.rng.random_range(LATENCY) / 2;
-        let after = self.responses.back().map_or(0, |(_, _, due)| *due);
-        self.responses.push_back((write.id, resp, due.max(after)));
+        let due = self.cycle + self.latency() / 2;
+        let after = self.responses.back().map_or(0, |response| response.due);
+        self.responses.push_back(Response { id: write.id, resp, from: write.from, due: due.max(after) });
     }
 
     /// Counts the clocks for which the custom logic lets the port wait.
@@ -222,11 +238,23 @@ impl Pcim {
         for (wait, waiting) in self.waits.iter_mut().zip(waiting) {
             *wait = if waiting { *wait + 1 } else { 0 };
         }
-        let reasons = [Metric::WChannel, Metric::RReady, Metric::BReady];
-        if let Some((_, reason)) = self.waits.iter().zip(reasons).find(|(wait, _)| **wait > TIMEOUT) {
-            self.metrics.add(reason, 1);
+        let addresses = [
+            (Event::WChannel, self.writes.front().map(|write| write.from)),
+            (Event::RReady, self.reads.front().map(|read| read.from)),
+            (Event::BReady, self.responses.front().map(|response| response.from)),
+        ];
+        let over = self.waits.iter().zip(addresses).find(|(wait, _)| **wait > TIMEOUT);
+        if let Some((_, (event, address))) = over {
+            self.metrics.record(event, address.unwrap_or(0));
             self.kill();
         }
+    }
+
+    /// Returns the clocks that a request takes.
+    fn latency(&mut self) -> u64 {
+        let spike = self.longest_spike > 0 && self.rng.random_ratio(1, SPIKES);
+        let spike = if spike { self.rng.random_range(0..self.longest_spike) } else { 0 };
+        self.rng.random_range(LATENCY) + spike
     }
 
     fn ready(&mut self) -> bool {
@@ -254,10 +282,10 @@ impl Bus for Pcim {
             port.rdata = *data;
             (port.rid, port.rresp, port.rlast) = (read.id, *resp, u8::from(read.left == 1));
         }
-        let response = self.responses.front().filter(|(_, _, due)| *due <= self.cycle);
+        let response = self.responses.front().filter(|response| response.due <= self.cycle);
         port.bvalid = u8::from(response.is_some());
-        if let Some(&(id, resp, _)) = response {
-            (port.bid, port.bresp) = (id, resp);
+        if let Some(response) = response {
+            (port.bid, port.bresp) = (response.id, response.resp);
         }
     }
 
@@ -272,8 +300,8 @@ impl Bus for Pcim {
             read.address = read.address / BEAT * BEAT + BEAT;
             read.left -= 1;
             match (port.rresp, read.left, read.broken) {
-                (OKAY, ..) => self.metrics.add(Metric::Read, BEAT / 4),
-                (_, 0, Some(metric)) => self.metrics.add(metric, 1),
+                (OKAY, ..) => self.metrics.read += BEAT / 4,
+                (_, 0, Some(event)) => self.metrics.record(event, read.from),
                 _ => {}
             }
             if read.left == 0 {
@@ -371,8 +399,12 @@ mod tests {
         }
 
         fn read(&mut self, address: u64, beats: u8) -> (u8, [u8; 64], u64) {
+            self.read_as(address, beats, WHOLE, INCR)
+        }
+
+        fn read_as(&mut self, address: u64, beats: u8, size: u8, burst: u8) -> (u8, [u8; 64], u64) {
             (self.port.arvalid, self.port.araddr, self.port.arlen) = (1, address, beats - 1);
-            (self.port.arsize, self.port.arburst) = (WHOLE, INCR);
+            (self.port.arsize, self.port.arburst) = (size, burst);
             let begin = self.pcim.cycle;
             loop {
                 self.clock();
@@ -412,7 +444,7 @@ mod tests {
     #[test]
     fn a_write_that_breaks_a_rule_is_refused_and_counted() {
         const ALL: u64 = u64::MAX;
-        let broken: [Broken; 10] = [
+        let broken: [Broken; 13] = [
             (IOVA, 5, INCR, &[(ALL, true)], "pcim-axi-protocol-request-size-error"),
             (IOVA, WHOLE, 0, &[(ALL, true)], "pcim-axi-protocol-request-size-error"),
             (IOVA + 4032, WHOLE, INCR, &[(ALL, false), (ALL, true)], "pcim-axi-protocol-4K-cross-error"),
@@ -420,7 +452,10 @@ mod tests {
             (IOVA, WHOLE, INCR, &[(!0xf, true)], "pcim-axi-protocol-first-byte-enable-error"),
             (IOVA, WHOLE, INCR, &[(0xf00f, true)], "pcim-axi-protocol-first-byte-enable-error"),
             (IOVA, WHOLE, INCR, &[(0xff, false), (ALL, true)], "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(0, true)], "pcim-axi-protocol-first-byte-enable-error"),
             (IOVA, WHOLE, INCR, &[(ALL, false), (!1, true)], "pcim-axi-protocol-last-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(ALL, false), (0xf00f, true)], "pcim-axi-protocol-last-byte-enable-error"),
+            (IOVA, WHOLE, INCR, &[(ALL, false)], "pcim-axi-protocol-write-incomplete-error"),
             (IOVA, WHOLE, INCR, &[(ALL, true), (ALL, true)], "pcim-axi-protocol-write-incomplete-error"),
             (IOVA + 0x1_0000, WHOLE, INCR, &[(ALL, true)], "pcim-range-error"),
         ];
@@ -430,19 +465,32 @@ mod tests {
             beats.iter().for_each(|&(strobes, last)| rig.beat(strobes, last));
             assert_eq!(rig.response(), SLVERR, "{name}");
             assert_eq!((rig.metric(name), rig.metric("pcim-write-count")), (1, 0), "{name}");
+            let kind = if name.contains("range") { name } else { "pcim-axi-protocol-error" };
+            let first = ["addr", "count"].map(|value| rig.metric(&format!("{kind}-{value}")));
+            assert_eq!(first, [address, 1], "{name}");
             assert_eq!(rig.byte(IOVA + 32), 0, "{name}: nothing is passed on");
         }
+        let mut rig = rig();
+        rig.pcim.shared.link.set_bus_master(false);
+        rig.address(IOVA, 1, WHOLE, INCR);
+        rig.beat(ALL, true);
+        assert_eq!(rig.response(), SLVERR);
+        assert_eq!(rig.metric("pcim-axi-protocol-bus-master-enable-error"), 1);
+        rig.pcim.shared.link.set_bus_master(true);
+        assert_eq!(rig.byte(IOVA), 0);
     }
 
     #[test]
     fn reads_are_refused_by_the_same_rules() {
-        for (address, beats, name) in [
-            (IOVA + 4032, 2, "pcim-axi-protocol-4K-cross-error"),
-            (IOVA + 2, 1, "pcim-axi-protocol-first-byte-enable-error"),
-            (IOVA - 64, 1, "pcim-range-error"),
+        for (address, beats, size, burst, name) in [
+            (IOVA, 1, 5, INCR, "pcim-axi-protocol-request-size-error"),
+            (IOVA, 1, WHOLE, 0, "pcim-axi-protocol-request-size-error"),
+            (IOVA + 4032, 2, WHOLE, INCR, "pcim-axi-protocol-4K-cross-error"),
+            (IOVA + 2, 1, WHOLE, INCR, "pcim-axi-protocol-first-byte-enable-error"),
+            (IOVA - 64, 1, WHOLE, INCR, "pcim-range-error"),
         ] {
             let mut rig = rig();
-            let (resp, data, _) = rig.read(address, beats);
+            let (resp, data, _) = rig.read_as(address, beats, size, burst);
             rig.clock();
             assert_eq!((resp, data, rig.metric(name)), (SLVERR, [0xff; 64], 1), "{name}");
         }

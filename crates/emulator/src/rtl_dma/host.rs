@@ -1,12 +1,14 @@
 //! Host memory behind the engine's port. Like the F2 shell, the bridge answers SLVERR while bus mastering is off, and to a read that
-//! the host refuses. A write that the host's IOMMU refuses is lost and gets OKAY, since PCIe writes are posted.
+//! the host refuses or whose completion is bad. A write that the host's IOMMU refuses is lost and gets OKAY, since PCIe writes are posted.
 
 use crate::channel::Shared;
+use crate::faults::InjectionPoint;
 use crate::guest::Cursor;
 use crate::log::{ChannelId, DmaFault, DmaFaultReason, Purpose};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use xdma_regs::{Direction, MAX_CHANNELS};
+use xdma_card_file::Channels;
+use xdma_regs::Direction;
 use xdma_rtl_dma::{Axi, Bus};
 
 const BEAT: u64 = 64;
@@ -18,13 +20,13 @@ struct Burst {
     id: u8,
     address: u64,
     left: u32,
-    /// A beat was refused, and with it the rest.
+    /// A beat was refused, and with it the rest; or an injected fault takes all of it.
     refused: bool,
 }
 
 impl Burst {
-    fn new(id: u8, address: u64, len: u8) -> Self {
-        Self { id, address: address / BEAT * BEAT, left: u32::from(len) + 1, refused: false }
+    fn new(id: u8, address: u64, len: u8, refused: bool) -> Self {
+        Self { id, address: address / BEAT * BEAT, left: u32::from(len) + 1, refused }
     }
 
     fn advance(&mut self) {
@@ -73,16 +75,41 @@ impl HostBus {
         self.active = self.cycle;
     }
 
-    fn refused(&self, iova: u64, reason: DmaFaultReason, write: bool, id: u8) {
-        // Clients of the port: payload of one direction first, then all channels, H2C first.
+    /// Returns what a client of the port transfers, and for which channel. Clients are the payload of one direction, then the
+    /// descriptors or write-backs of all channels, H2C first.
+    fn client(&self, id: u8, write: bool) -> (Purpose, ChannelId) {
+        let Channels { h2c, c2h, .. } = self.shared.options.card.channels;
+        let (payload, direction) = if write { (c2h, Direction::C2H) } else { (h2c, Direction::H2C) };
+        let purpose = if write { Purpose::WriteBack } else { Purpose::Fetch };
         let id = usize::from(id);
-        let (purpose, number) = match (id.checked_sub(MAX_CHANNELS), write) {
-            (None, _) => (Purpose::Payload, id + if write { MAX_CHANNELS } else { 0 }),
-            (Some(number), false) => (Purpose::Fetch, number),
-            (Some(number), true) => (Purpose::WriteBack, number),
+        match id.checked_sub(payload) {
+            None => (Purpose::Payload, ChannelId { direction, index: id }),
+            Some(index) if index < h2c => (purpose, ChannelId { direction: Direction::H2C, index }),
+            Some(number) => (purpose, ChannelId { direction: Direction::C2H, index: number - h2c }),
+        }
+    }
+
+    /// Returns whether an injected fault takes the burst of a client: a read fails, and a write is lost.
+    fn is_taken(&self, id: u8, write: bool) -> bool {
+        let (purpose, channel) = self.client(id, write);
+        let point = match purpose {
+            Purpose::Fetch => InjectionPoint::Fetch,
+            Purpose::WriteBack => InjectionPoint::WriteBack,
+            _ if write => InjectionPoint::HostWrite,
+            _ => InjectionPoint::HostRead,
         };
-        let direction = if number < MAX_CHANNELS { Direction::H2C } else { Direction::C2H };
-        let channel = ChannelId { direction, index: number % MAX_CHANNELS };
+        self.shared.faults.fault_at(point, Some(channel)).is_some()
+    }
+
+    /// Returns whether an injected fault takes the magic numbers of a beat of descriptors.
+    fn is_without_magic(&self, id: u8) -> bool {
+        let (purpose, channel) = self.client(id, false);
+        purpose == Purpose::Fetch
+            && self.shared.faults.fault_at(InjectionPoint::Descriptor, Some(channel)).is_some()
+    }
+
+    fn refused(&self, iova: u64, reason: DmaFaultReason, write: bool, id: u8) {
+        let (purpose, channel) = self.client(id, write);
         self.shared.log.dma_fault(DmaFault { iova, write, purpose, reason, channel });
     }
 
@@ -92,6 +119,7 @@ impl HostBus {
             return (data, SLVERR);
         }
         match self.cursor.read_beat(&self.shared.guest, address, &mut data) {
+            Ok(()) if self.is_without_magic(id) => ([0; BEAT as usize], OKAY),
             Ok(()) => (data, OKAY),
             Err((iova, reason)) => {
                 self.refused(iova, reason, false, id);
@@ -162,10 +190,12 @@ impl Bus for HostBus {
             self.write(port);
         }
         if port.arvalid != 0 {
-            self.reads.push_back(Burst::new(port.arid, port.araddr, port.arlen));
+            let fails = self.is_taken(port.arid, false);
+            self.reads.push_back(Burst::new(port.arid, port.araddr, port.arlen, fails));
         }
         if port.awvalid != 0 {
-            self.writes.push_back(Burst::new(port.awid, port.awaddr, port.awlen));
+            let lost = self.is_taken(port.awid, true);
+            self.writes.push_back(Burst::new(port.awid, port.awaddr, port.awlen, lost));
         }
         if (port.arvalid | port.rvalid | port.awvalid | port.wvalid | port.bvalid) != 0 {
             self.active = self.cycle;

@@ -2,15 +2,21 @@
 //! channels move data.
 
 use crate::host::{COMPLETED, STOP};
-use crate::rig::{DATA, LIST, Piece, Rig, c2h, h2c, pieces, synchronous};
+use crate::rig::{DATA, LIST, Piece, Rig, c2h, exists, h2c, pieces, synchronous};
 use xdma_emulator::card_file::{Alignment, Holds, Intx, Msix, SHIPPED};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
 fn each(test: impl Fn(&CardFile, &mut Rig)) {
     for (name, _) in SHIPPED {
-        println!("{name}");
         let card = CardFile::shipped(name).unwrap();
-        test(&card, &mut Rig::exactly(EmulatorOptions { card: card.clone(), ..synchronous() }));
+        if !exists(&card) {
+            continue;
+        }
+        println!("{name}");
+        let mut rig = Rig::exactly(EmulatorOptions { card, ..synchronous() });
+        // The engine of `hdl/rtl/dma` replaces the core in the description.
+        let card = rig.card.options().card;
+        test(&card, &mut rig);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The probe sequence of the vendor's kernel driver (XIL `xdma_device_open`, `probe_one`).
 
-use crate::rig::{Rig, synchronous};
+use crate::rig::{Rig, exists, synchronous};
 use xdma_emulator::{CardFile, EmulatorOptions};
 
 struct Card {
@@ -68,6 +68,9 @@ fn probe_engine(rig: &mut Rig, target: u64, channel: u64, mask: u32) {
 #[test]
 fn the_vendors_probe_finds_everything() {
     for Card { options, config_bar, h2c, c2h } in cards() {
+        if !exists(&options.card) {
+            continue;
+        }
         let mut rig = Rig::exactly(options);
         set_up_function(&mut rig);
         assert_eq!(find_config_bar(&mut rig), Some(config_bar));

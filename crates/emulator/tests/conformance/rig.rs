@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 use vfio_user::Client;
-use xdma_emulator::{EmulatedCard, EmulatorOptions, Latency, Rule};
+use xdma_emulator::{CardFile, EmulatedCard, EmulatorOptions, Latency, Rule, Switches};
 use xdma_testkit::board::like;
 
 /// Time limit for each wait of a test.
@@ -127,6 +127,15 @@ pub fn both_times() -> [EmulatorOptions; 2] {
     [synchronous(), EmulatorOptions::default()]
 }
 
+/// Whether the card has the engine of `hdl/rtl/dma`.
+pub const RTL: bool = cfg!(feature = "rtl-dma");
+
+/// Returns whether there is an engine with the channels of this card. That of `hdl/rtl/dma` has memory-mapped channels in both
+/// directions.
+pub fn exists(card: &CardFile) -> bool {
+    !RTL || !card.is_stream() && card.channels.h2c > 0 && card.channels.c2h > 0
+}
+
 fn connect(card: &EmulatedCard, host: &Host) -> Client {
     let mut client = Client::new(card.socket()).expect("the card answers");
     client.dma_map(0, host.iova, host.len() as u64, host.fd()).expect("memory is mapped");
@@ -169,6 +178,11 @@ impl Rig {
         // Memory space and bus mastering (PCI "Command Register"), without which nothing moves.
         rig.config_write(0x04, &0x0006u16.to_le_bytes());
         rig
+    }
+
+    /// Returns the switches of the card: those of its options, or those of the engine of `hdl/rtl/dma`.
+    pub fn switches(&self) -> Switches {
+        self.card.options().card.switches
     }
 
     /// Disconnects, and reconnects as another client.
@@ -338,6 +352,13 @@ impl Rig {
         self.tolerated.push(rule);
     }
 
+    /// Asserts the number of violations recorded so far. The engine of `hdl/rtl/dma` does not record them.
+    pub fn assert_violations(&self, count: usize) {
+        if !RTL {
+            assert_eq!(self.card.violations().len(), count);
+        }
+    }
+
     /// Asserts that exactly the expected violations were recorded.
     fn check_violations(&self) {
         let seen = self.card.violations();
@@ -356,7 +377,7 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         // The engine of `hdl/rtl/dma` does not record violations.
-        if !std::thread::panicking() && !cfg!(feature = "rtl-dma") {
+        if !std::thread::panicking() && !RTL {
             self.check_violations();
         }
         let _ = self.client.shutdown();

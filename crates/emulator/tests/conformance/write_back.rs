@@ -137,7 +137,10 @@ fn an_error_writes_bit_31_according_to_the_switch() {
         rig.host.set_word(LIST + 32 + 28, (rig.host.at(LIST + 64) >> 32) as u32);
         rig.run(channel, LIST, 1, 0x04f8_3e18);
         assert_eq!(rig.read(channel.base + 0x40), 0x10);
-        assert_eq!(rig.host.word(WORD), if write { 0x8000_0002 } else { 0 });
+        assert_eq!(
+            rig.host.word(WORD),
+            if rig.switches().error_write_back.or(false) { 0x8000_0002 } else { 0 }
+        );
     }
 }
 

@@ -167,7 +167,7 @@ impl CardSetup {
     }
 
     pub fn wait(&self) -> Wait {
-        if self.sleep { Wait::Hybrid } else { Wait::default() }
+        if self.sleep { Wait::Hybrid } else { Wait::SpinThenYield }
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::process::{Command, Output};
 use vfio_setup::cli::{self, Cli};
 use xdma_testkit::schema::{check_output, names};
+use xdma_testkit::terminal::check_help;
 
 #[track_caller]
 fn run(tree: &Tree, arguments: &[&str]) -> Output {
@@ -30,21 +31,31 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+const COMMANDS: [&str; 11] = [
+    "",
+    "status",
+    "plan",
+    "bind",
+    "unbind",
+    "persist",
+    "undo",
+    "doctor",
+    "f2-interrupts",
+    "completions",
+    "man",
+];
+
+#[test]
+fn help_fits_the_terminal() {
+    for command in COMMANDS {
+        let words: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        check_help(env!("CARGO_BIN_EXE_vfio-setup"), &words);
+    }
+}
+
 #[test]
 fn the_exit_codes_are_in_the_help_of_every_command() {
-    for command in [
-        "",
-        "status",
-        "plan",
-        "bind",
-        "unbind",
-        "persist",
-        "undo",
-        "doctor",
-        "f2-interrupts",
-        "completions",
-        "man",
-    ] {
+    for command in COMMANDS {
         let mut arguments: Vec<_> = Some(command).filter(|c| !c.is_empty()).into_iter().collect();
         arguments.push("--help");
         let output = run(&Tree::new(), &arguments);
@@ -54,6 +65,29 @@ fn the_exit_codes_are_in_the_help_of_every_command() {
     assert_eq!(code(&run(&Tree::new(), &["bind", "nonsense"])), 2);
     assert_eq!(code(&run(&Tree::new(), &["bind", "--node", "1"])), 2);
     assert_eq!(code(&run(&Tree::new(), &["bind", "--hugepages", "4K=1"])), 2);
+}
+
+#[test]
+fn errors_about_files_have_a_remedy() {
+    let tree = Tree::new();
+    std::fs::write(tree.path("file"), "").unwrap();
+    let vfio_setup = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_vfio-setup")).args(arguments).output().unwrap();
+        (code(&output), text(&output.stderr))
+    };
+    let (file, missing) = (tree.path("file"), tree.path("missing"));
+    for (path, remedy) in [
+        (&file, "Not a directory (os error 20); a part of the path is a file"),
+        (&missing, "No such file or directory (os error 2); check the path"),
+    ] {
+        let path = path.to_str().unwrap();
+        for command in ["status", "plan", "bind", "unbind", "persist", "undo", "doctor"] {
+            let (code, error) = vfio_setup(&["--root", path, command]);
+            assert!(code == 1 && error.contains(path) && error.contains(remedy), "{command}: {error}");
+        }
+    }
+    let (code, error) = vfio_setup(&["man", "--dir", file.to_str().unwrap()]);
+    assert!(code == 1 && error.contains("File exists (os error 17); choose another path"), "{error}");
 }
 
 #[test]

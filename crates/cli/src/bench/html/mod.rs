@@ -8,8 +8,8 @@ use super::compare::{Comparison, Row};
 use super::machine::{self, Machine};
 use super::results::{Directions, Latency, PERCENTILES, Results, Throughput};
 use super::text;
+use crate::file;
 use crate::number::{bytes, nanoseconds, rate};
-use crate::output;
 use anyhow::{Context, Result};
 use chart::Chart;
 use std::io::Write;
@@ -18,8 +18,8 @@ use std::path::Path;
 /// Creates a page, and writes it to `path`.
 pub fn write(path: &Path, page: impl FnOnce() -> Result<String>) -> Result<()> {
     let page = page().context("cannot draw the plots")?;
-    let mut file = output::create(path)?;
-    file.write_all(page.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+    file::create(path)?.write_all(page.as_bytes()).map_err(file::cannot("write", path))?;
+    Ok(())
 }
 
 /// Returns the page of one result.
@@ -44,12 +44,12 @@ pub fn page(results: &Results) -> Result<String> {
 
 /// Returns the page of a comparison.
 pub fn compare(comparison: &Comparison, before: &Results, after: &Results) -> Result<String> {
-    let Comparison { before: old, after: new, warnings, rows } = comparison;
+    let Comparison { before: old, after: new, warnings, rows, .. } = comparison;
     let noisy = before.machine.is_noisy() || after.machine.is_noisy();
     let body = [
         notes(warnings, noisy),
         heading("Plots", &plots(plots::comparison(rows, before, after))?),
-        heading("Figures", &compare_table(rows)),
+        heading("Figures", &compare_table(rows, !warnings.is_empty())),
         heading("Machines", &machine_table(&["", "before", "after"], &[before, after])),
     ];
     let about = format!("before: {old}; after: {new}. {}", comparison.summary());
@@ -179,7 +179,7 @@ fn throughput_table(all: &[Throughput]) -> String {
     table("", &head, &all.iter().map(row).collect::<Vec<_>>())
 }
 
-fn compare_table(rows: &[Row]) -> String {
+fn compare_table(rows: &[Row], doubtful: bool) -> String {
     let head = [
         "figure",
         "direction",
@@ -212,7 +212,7 @@ fn compare_table(rows: &[Row]) -> String {
         cells.push(format!("<td class=\"{class}\">{}</td>", row.verdict));
         cells
     };
-    table("", &head, &rows.iter().map(row).collect::<Vec<_>>())
+    table(if doubtful { "doubtful" } else { "" }, &head, &rows.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Returns a table with one column for the machine of each result.

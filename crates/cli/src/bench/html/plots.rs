@@ -26,7 +26,7 @@ pub fn latency(results: &Results) -> Vec<Chart> {
         y: TIME,
         lines: curves(&results.latency_of(directions).collect::<Vec<_>>()),
         limit: None,
-        also: results.latency.iter().flat_map(|of| &of.total.curve).map(|(_, time)| *time as f64).collect(),
+        also: results.latency.iter().flat_map(|of| &of.total.curve).map(|&(at, time)| (at, time as f64)).collect(),
     }
     };
     let parts = |directions, title| {
@@ -57,8 +57,8 @@ pub fn latency(results: &Results) -> Vec<Chart> {
             also: results
                 .latency
                 .iter()
-                .flat_map(|of| [&of.submit, &of.completion])
-                .flat_map(|of| of.rounds.clone())
+                .flat_map(|of| [(of.bytes, &of.submit), (of.bytes, &of.completion)])
+                .flat_map(|(bytes, times)| times.rounds.iter().map(move |time| (bytes as f64, *time)))
                 .collect(),
         }
     };
@@ -98,7 +98,7 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
     vec![
         Chart {
             title: "Throughput by size",
-            note: format!("One channel, {depth} transfers in flight (fewer of the largest). {BARS}"),
+            note: format!("One channel, {depth} transfers in flight (fewer of the largest). {BARS}{}", limit_note(results)),
             x: SIZE,
             y: ("throughput", Unit::Rate),
             lines: lines(Sweep::Size, |at| at.bytes as f64),
@@ -107,7 +107,7 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
         },
         Chart {
             title: "Throughput by transfers in flight",
-            note: format!("One channel, transfers of {}. {BARS}", size(Sweep::Depth)),
+            note: format!("One channel, transfers of {}. {BARS}{}", size(Sweep::Depth), limit_note(results)),
             x: ("transfers in flight", Unit::Count),
             y: ("throughput", Unit::Rate),
             lines: lines(Sweep::Depth, |at| at.depth as f64),
@@ -117,8 +117,9 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
         Chart {
             title: "Throughput by channels",
             note: format!(
-                "Sum over all channels, transfers of {}, one thread. {BARS}",
-                size(Sweep::Channels)
+                "Sum over all channels, transfers of {}, one thread. {BARS}{}",
+                size(Sweep::Channels),
+                limit_note(results)
             ),
             x: ("channels of each direction", Unit::Count),
             y: ("throughput", Unit::RateFromZero),
@@ -139,10 +140,16 @@ pub fn throughput(results: &Results) -> Vec<Chart> {
 }
 
 /// Returns the limit that the card's link sets in each direction.
-fn link_limit(results: &Results) -> Option<(String, f64)> {
-    let link = results.machine.card.link?;
-    let limit = link.bytes_per_second()?;
-    Some((format!("limit of the link in each direction, {}: {}", link.name(), rate(limit)), limit))
+fn link_limit(results: &Results) -> Option<f64> {
+    results.machine.card.link?.bytes_per_second()
+}
+
+/// Explains the limit.
+fn limit_note(results: &Results) -> String {
+    let link = results.machine.card.link.map(|link| link.name());
+    link.zip(link_limit(results)).map_or(String::new(), |(link, limit)| {
+        format!(" The limit is that of the link in each direction, {link}: {}.", rate(limit))
+    })
 }
 
 /// Returns the plots of a comparison.
@@ -201,7 +208,7 @@ pub fn comparison(rows: &[Row], before: &Results, after: &Results) -> Vec<Chart>
     vec![
         Chart {
             title: "Throughput by size",
-            note: format!("One channel. {BARS}"),
+            note: format!("One channel. {BARS}{}", limit_note(after)),
             x: SIZE,
             y: ("throughput", Unit::Rate),
             lines: both(&by_size, true),
