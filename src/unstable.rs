@@ -236,6 +236,11 @@ pub mod card {
         card.config_read(offset, width)
     }
 
+    /// Returns whether a card is gone, or the kernel has requested it back. Reads the config space.
+    pub fn is_gone(card: &Card) -> bool {
+        card.is_gone()
+    }
+
     /// Returns BAR `index` of a card, with the same warning as for [`registers`] if it holds them.
     ///
     /// # Errors

@@ -417,6 +417,12 @@ impl Card {
         self.inner.bus.config_read(offset, width)
     }
 
+    /// Returns whether the card is gone, or the kernel has requested it back.
+    pub(crate) fn is_gone(&self) -> bool {
+        let is_present = self.config_read(0, 2).is_ok_and(|vendor| vendor != 0xffff);
+        !is_present || self.inner.bus.recall().load(Ordering::Relaxed)
+    }
+
     pub(crate) fn bar(&self, index: usize) -> Result<Arc<dyn Bar>, BusError> {
         self.inner.bus.bar(index)
     }

@@ -47,6 +47,7 @@ fn main() -> Result<()> {
     faults::are_reported(&mut control, &open)?;
     control.load(synchronous, json!("Memory"))?;
     let files = files::counts(&card, &[])?;
+    files::check(&files)?;
     let exclusive = files::counts(&card, &["--exclusive"])?;
     println!(
         "{}",

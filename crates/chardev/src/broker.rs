@@ -3,6 +3,7 @@
 use crate::client::{Client, Shared};
 use crate::device::Device;
 use crate::files::{Files, has_hung_up};
+use crate::rseq;
 use crate::slot::Slot;
 use crate::wire::{Operation, Request};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,6 +17,7 @@ use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -80,12 +82,11 @@ impl Broker {
     ///
     /// Returns an error if the socket or the broker's thread cannot be created.
     pub fn start(device: Device, path: &Path) -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        bind(&listener, &SocketAddrUnix::new(path)?)?;
+        // The second name is for processes that cannot reach the path, because they have changed their root directory.
+        let abstract_name = SocketAddrUnix::new_abstract_name(path.as_os_str().as_bytes())?;
+        let listeners = [listen_at(&SocketAddrUnix::new(path)?)?, listen_at(&abstract_name)?];
         // A process that changes its user keeps its access, see `admits`.
         chmod(path, Mode::RWXU | Mode::RWXG | Mode::RWXO)?;
-        listen(&listener, 64)?;
         raise_file_limit();
         let shared = Arc::new(State {
             files: Files::new(device),
@@ -96,7 +97,7 @@ impl Broker {
         let acceptor = thread::Builder::new().name("broker".into());
         let acceptor = acceptor.spawn({
             let shared = shared.clone();
-            move || shared.accept(&listener)
+            move || shared.accept(&listeners)
         })?;
         Ok(Self { shared, path: path.into(), acceptor: Some(acceptor) })
     }
@@ -125,15 +126,29 @@ impl Drop for Broker {
     }
 }
 
+/// Creates a socket that listens at an address.
+fn listen_at(address: &SocketAddrUnix) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    bind(&listener, address)?;
+    listen(&listener, 64)?;
+    Ok(listener)
+}
+
 impl State {
-    fn accept(self: &Arc<Self>, listener: &OwnedFd) {
+    fn accept(self: &Arc<Self>, listeners: &[OwnedFd; 2]) {
         thread::scope(|scope| {
             while !self.is_stopping() {
+                let mut ready = listeners.each_ref().map(|listener| PollFd::new(listener, PollFlags::IN));
                 // A signal that interrupts the wait is harmless: the loop continues.
-                let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&CHECK));
+                let _ = poll(&mut ready, Some(&CHECK));
                 self.files.sweep();
                 self.wake_closed();
-                let connection = match accept_with(listener, SocketFlags::CLOEXEC) {
+                let accepted = match accept_with(&listeners[0], SocketFlags::CLOEXEC) {
+                    Err(Errno::AGAIN) => accept_with(&listeners[1], SocketFlags::CLOEXEC),
+                    accepted => accepted,
+                };
+                let connection = match accepted {
                     Ok(connection) => connection,
                     Err(Errno::AGAIN) => continue,
                     Err(error) => {
@@ -150,6 +165,7 @@ impl State {
                 self.connections().push(peer.pid);
                 let serve = thread::Builder::new().name("client".into());
                 let served = serve.spawn_scoped(scope, move || {
+                    rseq::unregister();
                     self.serve(&Client::new(connection, peer.pid));
                     self.remove(peer.pid);
                 });
@@ -242,20 +258,24 @@ impl State {
     #[inline]
     fn answer(&self, client: &Client, request: &Request) -> Result<(), Errno> {
         client.begin(request);
-        let (result, descriptor) = match request.operation {
-            Operation::Open => match self.files.open(request) {
-                Ok(descriptor) => (Ok(0), Some(descriptor)),
-                Err(errno) => (Err(errno), None),
-            },
-            Operation::Map => match self.files.map(request) {
-                Ok((descriptor, offset)) => (Ok(offset), Some(descriptor)),
-                Err(errno) => (Err(errno), None),
-            },
-            Operation::Check => (self.files.check(request).map(|node| self.files.size(node)), None),
-            _ => (self.files.call(client, request), None),
+        let result = match request.operation {
+            Operation::Open | Operation::Map => return self.answer_with_descriptor(client, request),
+            Operation::Check => self.files.check(request).map(|node| self.files.size(node)),
+            _ => self.files.call(client, request),
         };
-        let result = result.map_or_else(failed, |value| value as i64);
-        client.reply(result, descriptor.as_ref().map(AsFd::as_fd).as_slice())
+        client.reply(result.map_or_else(failed, |value| value as i64))
+    }
+
+    #[cold]
+    fn answer_with_descriptor(&self, client: &Client, request: &Request) -> Result<(), Errno> {
+        let result = match request.operation {
+            Operation::Open => self.files.open(request).map(|descriptor| (descriptor, 0)),
+            _ => self.files.map(request),
+        };
+        match result {
+            Ok((descriptor, value)) => client.reply_with(value as i64, &[descriptor.as_fd()]),
+            Err(errno) => client.reply(failed(errno)),
+        }
     }
 
     /// Gives a client shared memory. If none is left, replies with an error, and the client continues without shared memory.
@@ -263,10 +283,10 @@ impl State {
         match self.sharing(client) {
             Ok((sharing, shared, slot)) => {
                 let [h2c, c2h] = &shared.windows;
-                client.reply(0, &[slot.as_fd(), h2c.file().as_fd(), c2h.file().as_fd()])?;
+                client.reply_with(0, &[slot.as_fd(), h2c.file().as_fd(), c2h.file().as_fd()])?;
                 Ok(Some((sharing, client.share(shared))))
             }
-            Err(errno) => client.reply(failed(errno), &[]).map(|()| None),
+            Err(errno) => client.reply(failed(errno)).map(|()| None),
         }
     }
 

@@ -30,7 +30,7 @@ pub struct InPlace<'a> {
 
 impl InPlace<'_> {
     /// Submits a transfer of the bytes in `range` of the data.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn submit(
         &self,
         channel: &mut Channel,

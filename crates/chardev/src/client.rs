@@ -90,23 +90,35 @@ impl Client {
         self.permits_window.set(moves && request.flags & USES_WINDOW != 0 && request.length <= WINDOW);
     }
 
-    /// Sends the reply to the current request, and file descriptors.
+    /// Sends the reply to the current request.
     #[inline]
-    pub fn reply(&self, result: i64, descriptors: &[BorrowedFd]) -> Result<(), Errno> {
+    pub fn reply(&self, result: i64) -> Result<(), Errno> {
         let reply = Reply { result, in_window: self.used_window.get() };
-        if self.shared.get().is_none() || !descriptors.is_empty() {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-            let mut rights = SendAncillaryBuffer::new(&mut space);
-            if !descriptors.is_empty() {
-                rights.push(SendAncillaryMessage::ScmRights(descriptors));
+        match self.shared.get() {
+            Some(shared) => {
+                shared.slot.reply(reply);
+                Ok(())
             }
-            // A client that does not receive its replies is disconnected.
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            sendmsg(&self.connection, &[IoSlice::new(&reply.to_bytes())], &mut rights, flags)?;
+            None => self.send(reply, &[]),
         }
-        if let Some(shared) = self.shared.get() {
-            shared.slot.reply(reply);
+    }
+
+    /// Sends the reply to the current request, with file descriptors.
+    pub fn reply_with(&self, result: i64, descriptors: &[BorrowedFd]) -> Result<(), Errno> {
+        self.send(Reply { result, in_window: false }, descriptors)?;
+        if self.shared.get().is_some() { self.reply(result) } else { Ok(()) }
+    }
+
+    #[inline(never)]
+    fn send(&self, reply: Reply, descriptors: &[BorrowedFd]) -> Result<(), Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut rights = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            rights.push(SendAncillaryMessage::ScmRights(descriptors));
         }
+        // A client that does not receive its replies is disconnected.
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        sendmsg(&self.connection, &[IoSlice::new(&reply.to_bytes())], &mut rights, flags)?;
         Ok(())
     }
 }

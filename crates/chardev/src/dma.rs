@@ -8,7 +8,7 @@ use crate::ioctl::Perf;
 use crate::limit::WaitLimit;
 use crate::perf::Run;
 use crate::stream::{Incoming, send};
-use crate::transfer::{HALF, Progress, Transfer};
+use crate::transfer::{HALF, PIECE, Progress, Transfer};
 use parking_lot::FairMutex;
 use rustix::io::Errno;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use xdma::card::{Card, ChannelReport};
 use xdma::channel::stream::Sender;
-use xdma::channel::{Channel, ChannelOptions, Wait};
+use xdma::channel::{Channel, ChannelOptions, SubmitError, Ticket, Wait};
 use xdma::memory::Buffer;
 use xdma::regs::Direction;
+use xdma::unstable::channel::is_finished;
 
 /// Maximum number of bytes that one call transfers (`MAX_RW_COUNT` of the kernel).
 pub(crate) const MAX_COUNT: u64 = 0x7fff_f000;
@@ -124,39 +125,74 @@ impl DmaChannel {
     /// Applies the alignment rules of the kernel module (`check_transfer_align`).
     #[inline]
     fn check_alignment(&self, transfer: &Transfer, count: u64, fixed: bool) -> Result<(), Errno> {
-        let alignments = &self.report.alignments;
-        let (address, granularity) = (u64::from(alignments.address()), u64::from(alignments.length()));
+        let address = u64::from(self.report.alignments.address());
         let aligned = if fixed {
             transfer.address.is_multiple_of(address)
                 && transfer.position.is_multiple_of(address)
-                && count.is_multiple_of(granularity)
+                && count.is_multiple_of(self.report.alignments.length().into())
         } else {
-            transfer.address % address == transfer.position % address
+            address == 1 || transfer.address % address == transfer.position % address
         };
         if aligned { Ok(()) } else { Err(Errno::INVAL) }
     }
 
     #[inline]
     fn run(&self, state: &mut State, transfer: &Transfer) -> Result<u64, Errno> {
+        let &Transfer { caller, address, count, position, .. } = transfer;
+        if state.engine.is_none() {
+            state.engine = Some(self.open(state.fixed)?);
+        }
+        if let Some(Engine::Memory(channel, _)) = &mut state.engine
+            && count <= PIECE
+            && let Some(memory) = caller.in_place(&self.card, address, count, self.report.direction)
+        {
+            return match memory.submit(channel, 0..count, position) {
+                // The shortest path of a call, without what only a longer wait needs.
+                Ok(ticket) if is_finished(channel, ticket) => Ok(count),
+                submitted => {
+                    let result = self.wait(channel, transfer, submitted);
+                    let done = if result.is_ok() { count } else { 0 };
+                    Self::ended(state, result, done)
+                }
+            };
+        }
+        self.run_in_pieces(state, transfer)
+    }
+
+    /// Waits for a transfer in place.
+    #[inline(never)]
+    fn wait(
+        &self,
+        channel: &mut Channel,
+        transfer: &Transfer,
+        submitted: Result<Ticket, Box<SubmitError>>,
+    ) -> Result<(), Errno> {
+        let ticket = submitted.map_err(|error| errno::of_submit(&error))?;
+        WaitLimit::new(transfer.caller, self.timeout, &self.closing).wait(channel, ticket)
+    }
+
+    #[inline(never)]
+    fn run_in_pieces(&self, state: &mut State, transfer: &Transfer) -> Result<u64, Errno> {
         let limit = WaitLimit::new(transfer.caller, self.timeout, &self.closing);
-        let fixed = state.fixed;
-        let engine = match &mut state.engine {
-            Some(engine) => engine,
-            none => none.insert(self.open(fixed)?),
-        };
-        let mut done = 0;
-        let result = match engine {
-            Engine::Memory(channel, halves) => {
+        let (fixed, mut done) = (state.fixed, 0);
+        let result = match &mut state.engine {
+            Some(Engine::Memory(channel, halves)) => {
                 let progress = Progress { channel, transfer, limit: &limit, fixed, done: &mut done };
                 self.transfer_memory(progress, halves)
             }
-            Engine::Sender(sender, halves) => {
+            Some(Engine::Sender(sender, halves)) => {
                 probe(transfer).and_then(|()| send(sender, halves, transfer, &limit, &mut done))
             }
-            Engine::Receiver(incoming) => incoming.read(transfer, &limit, &mut done),
+            Some(Engine::Receiver(incoming)) => incoming.read(transfer, &limit, &mut done),
+            None => Err(Errno::IO),
         };
+        Self::ended(state, result, done)
+    }
+
+    /// Returns the result of a call that has transferred `done` bytes.
+    fn ended(state: &mut State, result: Result<(), Errno>, done: u64) -> Result<u64, Errno> {
         // Even if only the caller's buffer was invalid, the engine may still be running. Recovery stops it.
-        if result.is_err() && !engine.recover() {
+        if result.is_err() && !state.engine.as_mut().is_some_and(Engine::recover) {
             state.engine = None;
         }
         match result {
@@ -165,11 +201,12 @@ impl DmaChannel {
         }
     }
 
-    #[inline]
     fn transfer_memory(&self, mut progress: Progress, halves: &mut [Buffer; 2]) -> Result<(), Errno> {
         let &Transfer { caller, address, count, .. } = progress.transfer;
         let direction = self.report.direction;
-        if let Some(memory) = caller.in_place(&self.card, address, count, direction) {
+        if count > PIECE
+            && let Some(memory) = caller.in_place(&self.card, address, count, direction)
+        {
             return progress.in_place(&memory);
         }
         if direction == Direction::C2H {

@@ -1,24 +1,39 @@
 //! The device files `events_N`. Each user interrupt has a flag: one or more interrupts set it, and a read clears it.
 //!
-//! The flag is an eventfd. Clients hold a file descriptor for it, so they wait for it and clear it without the broker. All open
-//! files of a user interrupt share one flag, as in the kernel module.
+//! The flag is a pipe, which is set while it is not empty. Clients hold a file descriptor of its end for reading, so they wait for
+//! it and clear it without the broker. All open files of a user interrupt share one flag, as in the kernel module. When the card
+//! is gone, the ends for writing are closed, which `poll` reports to all clients (`POLLHUP`).
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::{ioctl_fionbio, write};
+use std::io::{PipeReader, PipeWriter, pipe};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use xdma::card::{Card, Interrupt, Source, USER_LINES};
+use xdma::unstable::card::is_gone;
 
 /// Interval at which a relay thread checks whether to stop.
 const CHECK: Duration = Duration::from_millis(200);
+/// What an interrupt writes to the pipe: the value that a read returns.
+const SET: u32 = 1;
 
 #[derive(Debug)]
 pub(crate) struct Events {
-    lines: Vec<Option<Arc<OwnedFd>>>,
+    lines: Vec<Option<PipeReader>>,
     stop: Arc<AtomicBool>,
     relays: Vec<JoinHandle<()>>,
+}
+
+/// The thread that sets the flag of a user interrupt.
+struct Relay {
+    card: Card,
+    /// Whether this thread is the one that checks whether the card is gone.
+    watches: bool,
+    interrupt: Interrupt,
+    flag: PipeWriter,
+    stop: Arc<AtomicBool>,
 }
 
 impl Events {
@@ -32,15 +47,18 @@ impl Events {
         this
     }
 
-    fn enable(&mut self, card: &Card, line: usize) -> Option<Arc<OwnedFd>> {
+    fn enable(&mut self, card: &Card, line: usize) -> Option<PipeReader> {
         let interrupt = card
             .interrupt(Source::User(line))
             .inspect_err(|error| tracing::debug!(line, %error, "no event file for this user interrupt"));
-        let flag = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?);
-        let (interrupt, to, stop) = (interrupt.ok()?, Arc::clone(&flag), Arc::clone(&self.stop));
-        let relay = thread::Builder::new().name(format!("event-{line}"));
-        self.relays.push(relay.spawn(move || relay_interrupts(&interrupt, &to, &stop)).ok()?);
-        Some(flag)
+        let interrupt = interrupt.ok()?;
+        let (end, flag) = pipe().ok()?;
+        ioctl_fionbio(&end, true).and_then(|()| ioctl_fionbio(&flag, true)).ok()?;
+        let (watches, stop) = (self.relays.is_empty(), self.stop.clone());
+        let relay = Relay { card: card.clone(), watches, interrupt, flag, stop };
+        let thread = thread::Builder::new().name(format!("event-{line}"));
+        self.relays.push(thread.spawn(move || relay.run()).ok()?);
+        Some(end)
     }
 
     pub fn has(&self, line: u8) -> bool {
@@ -49,23 +67,20 @@ impl Events {
 
     /// Returns a new file descriptor for the flag of a user interrupt.
     pub fn descriptor(&self, line: u8) -> Option<OwnedFd> {
-        self.lines.get(usize::from(line))?.as_ref()?.try_clone().ok()
+        self.lines.get(usize::from(line))?.as_ref()?.try_clone().ok().map(OwnedFd::from)
     }
 }
 
-fn relay_interrupts(interrupt: &Interrupt, flag: &OwnedFd, stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        match interrupt.wait(CHECK) {
-            Ok(0) => {}
-            // Clients share the flag's file description, and can make it blocking. A full counter needs no write.
-            Ok(_) => {
-                let ready = poll(&mut [PollFd::new(flag, PollFlags::OUT)], Some(&Timespec::default()));
-                if ready == Ok(1) {
-                    let _ = rustix::io::write(flag, &1u64.to_ne_bytes());
-                }
+impl Relay {
+    /// Relays interrupts until the card is gone, or no longer served.
+    fn run(&self) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match self.interrupt.wait(CHECK) {
+                // A flag that cannot be written is full, so it is set.
+                Ok(1..) => drop(write(&self.flag, &SET.to_ne_bytes())),
+                Ok(0) if !self.watches || !is_gone(&self.card) => {}
+                _ => self.stop.store(true, Ordering::Relaxed),
             }
-            // The card is gone.
-            Err(_) => return,
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Exclusive {
     pub options: DeviceOptions,
     /// The minor numbers of the card's files, as a bit mask. A program can use it to find the files without opening the card.
     pub minors: u128,
-    /// A file that the process locks while it uses the card. It contains the name of the process.
+    /// A file that the process locks while it uses the card.
     pub lock: PathBuf,
 }
 

@@ -13,7 +13,7 @@ use xdma::memory::Buffer;
 /// Size in bytes of each half of a channel's DMA memory.
 pub(crate) const HALF: u64 = 1 << 20;
 /// Maximum size in bytes of a piece that is transferred in place. A descriptor's maximum is just below 256 MiB.
-const PIECE: u64 = 128 << 20;
+pub(crate) const PIECE: u64 = 128 << 20;
 
 /// A `read` or `write` call on a channel.
 #[derive(Clone, Copy)]
@@ -50,12 +50,8 @@ impl Progress<'_> {
     }
 
     /// Transfers the data in place, in the caller's memory.
-    #[inline]
     pub fn in_place(&mut self, memory: &InPlace) -> Result<(), Errno> {
-        // Without the iterator of `pieces`, because this is the shortest path of a call.
-        while *self.done < self.transfer.count {
-            let offset = *self.done;
-            let length = PIECE.min(self.transfer.count - offset);
+        for (offset, length) in pieces(self.transfer.count, PIECE) {
             let card = self.card(offset);
             let submitted = memory.submit(self.channel, offset..offset + length, card);
             let ticket = submitted.map_err(|error| errno::of_submit(&error))?;

@@ -1,10 +1,11 @@
 //! The connections to the broker. Each thread that makes calls has its own.
 
 use crate::window::Shared;
-use crate::{cancel, errno, real, table};
+use crate::{cancel, errno, real, startup, table};
 use libc::{c_int, c_void};
 use std::cell::Cell;
 use std::fs::File;
+use std::mem::offset_of;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -58,16 +59,7 @@ impl Connection {
     fn new() -> Result<Box<Self>, c_int> {
         let path = BROKER.get_or_init(|| Some(std::env::var_os("XDMA_BROKER")?.into_encoded_bytes()));
         let path = path.as_deref().ok_or(libc::ENOENT)?;
-        // SAFETY: a zeroed address is valid.
-        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        if path.len() >= address.sun_path.len() {
-            return Err(libc::ENAMETOOLONG);
-        }
-        for (to, from) in address.sun_path.iter_mut().zip(path) {
-            *to = *from as libc::c_char;
-        }
-        // SAFETY: plain system calls; the address is valid for the call.
+        // SAFETY: plain system calls.
         unsafe {
             let socket = libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0);
             if socket < 0 {
@@ -85,19 +77,49 @@ impl Connection {
             table::set_internal(socket, id);
             let generation = GENERATION.load(Ordering::Relaxed);
             let mut this = Self { socket, shared: None, id, generation };
-            let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-            loop {
-                match libc::connect(socket, (&raw const address).cast(), length) {
-                    0 => {
-                        this.share()?;
-                        return Ok(Box::new(this));
-                    }
-                    _ if errno::get() == libc::EINTR => {}
-                    // The broker has exited, so the card is no longer available.
-                    _ => return Err(libc::ENODEV),
-                }
+            // A process that has changed its root directory cannot reach the path. Another process can listen at the second
+            // address when the broker has exited.
+            if this.connect(&[path])? || this.connect(&[b"\0", path])? && this.is_with_broker() {
+                this.share()?;
+                return Ok(Box::new(this));
+            }
+            // The broker has exited, so the card is no longer available.
+            Err(libc::ENODEV)
+        }
+    }
+
+    /// Connects to an address, whose parts are given. Returns false if nothing listens there.
+    fn connect(&self, parts: &[&[u8]]) -> Result<bool, c_int> {
+        // SAFETY: a zeroed address is valid.
+        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if length >= address.sun_path.len() {
+            return Err(libc::ENAMETOOLONG);
+        }
+        for (to, from) in address.sun_path.iter_mut().zip(parts.iter().copied().flatten()) {
+            *to = *from as libc::c_char;
+        }
+        let length = (offset_of!(libc::sockaddr_un, sun_path) + length) as libc::socklen_t;
+        loop {
+            // SAFETY: a plain system call; the address is valid for the call.
+            match unsafe { libc::connect(self.socket, (&raw const address).cast(), length) } {
+                0 => return Ok(true),
+                _ if errno::get() == libc::EINTR => {}
+                _ => return Ok(false),
             }
         }
+    }
+
+    /// Returns whether the other side is the broker that `xdma run` has started.
+    fn is_with_broker(&self) -> bool {
+        let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
+        let mut length = size_of_val(&peer) as libc::socklen_t;
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_PEERCRED);
+        // SAFETY: a plain system call; the pointers are valid for the call.
+        let result =
+            unsafe { libc::getsockopt(self.socket, level, option, (&raw mut peer).cast(), &raw mut length) };
+        result == 0 && peer.pid > 0 && peer.pid as u64 == startup::broker_process()
     }
 
     /// Requests shared memory from the broker.
@@ -113,7 +135,7 @@ impl Connection {
     }
 
     /// Executes a request whose reply has no file descriptor.
-    #[inline]
+    #[inline(always)]
     fn call(&self, request: &Request) -> Result<i64, c_int> {
         match &self.shared {
             Some(shared) => shared.call(request, self.socket),
@@ -197,9 +219,33 @@ impl Connection {
 }
 
 /// Executes a request whose reply has no file descriptor. Returns the result.
-#[inline]
+#[inline(always)]
 pub fn call(request: &Request) -> Result<i64, c_int> {
-    with_connection(|connection| connection.call(request))
+    // Not with a closure, so that this is inlined in the caller as a whole.
+    let Ok(place) = CONNECTION.try_with(std::ptr::from_ref) else { return call_of_exiting_thread(request) };
+    // SAFETY: the variable lives until its thread ends.
+    let place = unsafe { &*place };
+    let connection = take(place)?;
+    let result = connection.call(request)?;
+    place.set(Some(connection));
+    Ok(result)
+}
+
+/// Executes a request of a thread whose connection was already destroyed.
+#[cold]
+#[inline(never)]
+fn call_of_exiting_thread(request: &Request) -> Result<i64, c_int> {
+    cancel::disabled(Connection::new)?.call(request)
+}
+
+/// Takes this thread's connection, or opens a new one.
+#[inline(always)]
+fn take(place: &Cell<Option<Box<Connection>>>) -> Result<Box<Connection>, c_int> {
+    let generation = GENERATION.load(Ordering::Relaxed);
+    match place.take() {
+        Some(connection) if connection.generation == generation => Ok(connection),
+        _ => cancel::disabled(Connection::new),
+    }
 }
 
 /// Executes a request. Returns the result, and the file descriptor in the reply, if any.
@@ -208,14 +254,9 @@ pub fn call_for_descriptor(request: &Request) -> Result<(i64, Option<c_int>), c_
 }
 
 /// Passes this thread's connection to `body`. If `body` fails, the connection is closed.
-#[inline]
 fn with_connection<R>(body: impl Fn(&Connection) -> Result<R, c_int>) -> Result<R, c_int> {
     let call = |place: &Cell<Option<Box<Connection>>>| {
-        let generation = GENERATION.load(Ordering::Relaxed);
-        let connection = match place.take() {
-            Some(connection) if connection.generation == generation => connection,
-            _ => cancel::disabled(Connection::new)?,
-        };
+        let connection = take(place)?;
         let result = body(&connection)?;
         place.set(Some(connection));
         Ok(result)

@@ -3,8 +3,9 @@
 use std::arch::asm;
 use std::ptr::copy_nonoverlapping;
 
-/// Number of bytes copied by each iteration of the loop: 64 vectors of 32 bytes.
-const BLOCK: usize = 2048;
+/// Numbers of bytes copied by each iteration of the loops: 256 and 64 vectors of 32 bytes.
+const LARGE: usize = 8192;
+const SMALL: usize = 2048;
 
 /// Copies `length` bytes. Takes fewer instructions than `memcpy`, which repeats a string instruction for large copies.
 ///
@@ -14,9 +15,13 @@ const BLOCK: usize = 2048;
 pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
     let mut copied = 0;
     if is_x86_feature_detected!("avx") {
-        copied = length / BLOCK * BLOCK;
+        let large = length / LARGE * LARGE;
+        copied = length / SMALL * SMALL;
         // SAFETY: the processor has the instructions, and the blocks are inside both buffers.
-        unsafe { copy_blocks(from, to, copied) };
+        unsafe {
+            copy_blocks::<LARGE>(from, to, large);
+            copy_blocks::<SMALL>(from.add(large), to.add(large), copied - large);
+        }
     }
     if copied < length {
         // SAFETY: the rest of both buffers.
@@ -24,12 +29,13 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
     }
 }
 
-/// Copies whole blocks. In assembly, because the compiler does not unroll a loop this far.
+/// Copies blocks of `BLOCK` bytes. In assembly, because the compiler does not unroll a loop this far.
 ///
 /// # Safety
 ///
-/// The processor has AVX; `length` is a multiple of [`BLOCK`]; the rest as for [`copy`].
-unsafe fn copy_blocks(from: *const u8, to: *mut u8, length: usize) {
+/// The processor has AVX; `length` is a multiple of `BLOCK`, which is one of 64; the rest as for [`copy`].
+#[inline(always)]
+unsafe fn copy_blocks<const BLOCK: usize>(from: *const u8, to: *mut u8, length: usize) {
     if length == 0 {
         return;
     }
@@ -38,7 +44,7 @@ unsafe fn copy_blocks(from: *const u8, to: *mut u8, length: usize) {
         asm!(
             "2:",
             ".set .Lpart, 0",
-            ".rept 32",
+            ".rept {block} / 64",
             "vmovdqu ymm0, [{from} + {at} + .Lpart]",
             "vmovdqu ymm1, [{from} + {at} + .Lpart + 32]",
             "vmovdqu [{to} + {at} + .Lpart], ymm0",
@@ -65,8 +71,8 @@ mod tests {
 
     #[test]
     fn every_byte_is_copied() {
-        let from: Vec<u8> = (0..9000u32).map(|at| (at * 7 + (at >> 8)) as u8).collect();
-        for length in [0, 1, 31, 511, 2047, 2048, 2049, 4096, 8999] {
+        let from: Vec<u8> = (0..20_001u32).map(|at| (at * 7 + (at >> 8)) as u8).collect();
+        for length in [0, 1, 31, 511, 2047, 2048, 2049, 4096, 8191, 8192, 8193, 8999, 20_000] {
             let mut to = vec![0; length + 1];
             // SAFETY: both buffers are long enough.
             unsafe { copy(from[1..].as_ptr(), to.as_mut_ptr(), length) };

@@ -1,10 +1,14 @@
-//! Reads of event files. The flag of a user interrupt is an eventfd that all of its event files share.
+//! Reads of event files. The flag of a user interrupt is a pipe that all of its event files share. It is set while the pipe is not
+//! empty.
 
 use crate::{errno, real};
 use libc::{c_int, c_void};
 
 /// Size in bytes of the value that a read returns.
 const VALUE: usize = 4;
+/// Number of bytes that are read from the pipe at once.
+const CHUNK: usize = 4096;
+const FULL: isize = CHUNK as isize;
 
 /// Waits until the flag is set, clears it, and stores 1 in the buffer. Returns the result of `read`.
 pub fn read(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize {
@@ -17,32 +21,43 @@ pub fn read(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize 
         if unsafe { libc::poll(&raw mut ready, 1, -1) } < 0 {
             return -1; // errno is set: EINTR after a signal
         }
-        let mut fired = 0u64;
-        // SAFETY: the buffer has the size of an eventfd's value.
-        let taken = unsafe { real::read(fd, (&raw mut fired).cast(), size_of_val(&fired)) };
-        if taken < 0 && errno::get() == libc::EAGAIN {
-            continue; // another reader has cleared the flag
+        if ready.revents & libc::POLLIN == 0 {
+            return errno::fail(libc::ENODEV) as isize; // no interrupt can occur any more
         }
-        if taken < 0 {
-            return -1;
+        // Before the flag is cleared, so that the event is not lost if the buffer is invalid.
+        if !store(buffer) {
+            return errno::fail(libc::EFAULT) as isize;
         }
-        return store(fd, buffer);
+        match empty(fd) {
+            Ok(true) => return VALUE as isize,
+            Ok(false) => {} // another reader has cleared the flag
+            Err(error) => return errno::fail(error) as isize,
+        }
     }
 }
 
-fn store(fd: c_int, buffer: *mut c_void) -> isize {
+/// Reads all that is in the pipe. Returns whether there was anything.
+fn empty(fd: c_int) -> Result<bool, c_int> {
+    let (mut found, mut bytes) = (false, [0u8; CHUNK]);
+    loop {
+        // SAFETY: the buffer is valid for the call.
+        match unsafe { real::read(fd, bytes.as_mut_ptr().cast(), CHUNK) } {
+            FULL => found = true,
+            0 => return Ok(found),
+            1.. => return Ok(true),
+            _ if errno::get() == libc::EAGAIN => return Ok(found),
+            _ => return Err(errno::get()),
+        }
+    }
+}
+
+/// Stores 1 in the program's buffer. Returns false if the buffer is invalid.
+fn store(buffer: *mut c_void) -> bool {
     let value = 1u32;
     let local = libc::iovec { iov_base: (&raw const value).cast_mut().cast(), iov_len: VALUE };
     let remote = libc::iovec { iov_base: buffer, iov_len: VALUE };
-    // SAFETY: the kernel checks the caller's address, which may be invalid.
+    // SAFETY: the kernel checks the program's address.
     let stored =
         unsafe { libc::process_vm_writev(libc::getpid(), &raw const local, 1, &raw const remote, 1, 0) };
-    if stored == VALUE as isize {
-        return stored;
-    }
-    // Set the flag again, so that the event is not lost.
-    let one = 1u64;
-    // SAFETY: the buffer has the size of an eventfd's value.
-    unsafe { real::write(fd, (&raw const one).cast(), size_of_val(&one)) };
-    errno::fail(libc::EFAULT) as isize
+    stored == VALUE as isize
 }

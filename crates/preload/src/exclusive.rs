@@ -4,7 +4,7 @@ use crate::own::{Own, with_signals_blocked};
 use crate::{driver_files, open, real, table};
 use libc::{c_int, c_void};
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::Write;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
@@ -219,31 +219,45 @@ fn is_locked(settings: &Exclusive) -> bool {
     open_lock(settings).is_ok_and(|file| file.try_lock().is_err())
 }
 
-/// Locks the card for this process. Writes the name of this process to the lock file, so that other processes can report it.
+/// Locks the card for this process.
 fn lock(settings: &Exclusive) -> Result<File, c_int> {
-    let mut file = open_lock(settings)?;
+    let file = open_lock(settings)?;
     if file.try_lock().is_err() {
         if !REPORTED.swap(true, Ordering::Relaxed) {
-            let holder = holder(&mut file);
+            let holder = holder(&file);
             report(&format!(
                 "the card is in use by {holder}; run the programs without --exclusive to share it"
             ));
         }
         return Err(libc::EBUSY);
     }
-    let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
-    let text = format!("{} (process {})", name.trim(), std::process::id());
-    // If the name cannot be written, the other processes' messages omit it.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+    // For `holder`. If this fails, the messages of other processes do not name this one.
+    record_lock(&file, libc::F_SETLK);
     Ok(file)
 }
 
-/// Returns the name of the process that has locked the card. That process writes its name just after it has locked the file.
-fn holder(file: &mut File) -> String {
+/// Sets a record lock, or finds the process that has set it. The lock above belongs to the open file, so the kernel does not report
+/// its owner. A record lock belongs to a process.
+fn record_lock(file: &File, command: c_int) -> libc::flock {
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: the structure is valid for the call.
+    unsafe { real::fcntl(file.as_raw_fd(), command, (&raw mut lock).cast()) };
+    lock
+}
+
+/// Returns the name of the process that has locked the card. That process sets the record lock just after it has locked the file.
+fn holder(file: &File) -> String {
     for _ in 0..NAME_ATTEMPTS {
-        let mut name = String::new();
-        if file.rewind().and_then(|()| file.read_to_string(&mut name)).is_ok() && name.ends_with(')') {
-            return name;
+        let process = record_lock(file, libc::F_GETLK).l_pid;
+        if process > 0 {
+            let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+            return format!("{} (process {process})", name.trim());
         }
         thread::sleep(Duration::from_millis(1));
     }

@@ -25,6 +25,7 @@ fn write_device(entry: Entry, buffer: *const c_void, count: usize, offset: Optio
     transfer(entry, buffer.cast_mut(), count, offset, [Operation::Write, Operation::WriteAt])
 }
 
+#[inline(always)]
 fn transfer(
     entry: Entry,
     buffer: *mut c_void,

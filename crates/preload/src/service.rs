@@ -14,7 +14,7 @@ pub fn call_for_descriptor(request: &Request) -> (i64, Option<c_int>) {
 }
 
 /// Executes a request whose reply has no file descriptor. Returns the result or a negative errno.
-#[inline]
+#[inline(always)]
 pub fn call(request: &Request) -> i64 {
     if exclusive::settings().is_some() {
         return cancel::disabled(|| exclusive::call(request));

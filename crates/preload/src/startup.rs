@@ -9,6 +9,11 @@ use xdma_chardev::Node;
 /// The broker's process ID, or 0 if there is none.
 static BROKER_PROCESS: AtomicU64 = AtomicU64::new(0);
 
+/// Returns the broker's process ID, or 0 if there is none.
+pub fn broker_process() -> u64 {
+    BROKER_PROCESS.load(Ordering::Relaxed)
+}
+
 /// This process.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
@@ -90,7 +95,7 @@ unsafe extern "C" fn start_child() {
 
 /// Permits the broker to access this process's memory on systems where only ancestors have access by default (`ptrace_scope` 1).
 fn permit_broker() {
-    let broker = BROKER_PROCESS.load(Ordering::Relaxed);
+    let broker = broker_process();
     if broker == 0 {
         return;
     }

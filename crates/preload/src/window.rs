@@ -50,7 +50,7 @@ impl Shared {
     }
 
     /// Executes a request. `socket` is the connection to the broker. Contains no cancellation point on its shortest path.
-    #[inline]
+    #[inline(always)]
     pub fn call(&self, request: &Request, socket: c_int) -> Result<i64, c_int> {
         let mut request = *request;
         // A bad buffer ends the call, but not the connection.
@@ -71,7 +71,7 @@ impl Shared {
     }
 
     /// Copies the data of a write to the window, if the window is used and large enough.
-    #[inline]
+    #[inline(always)]
     fn prepare(&self, request: &mut Request) -> Result<(), c_int> {
         if !(1..=WINDOW).contains(&request.length) {
             request.flags &= !USES_WINDOW;
@@ -85,7 +85,7 @@ impl Shared {
     }
 
     /// Passes a request to the broker, and waits for the reply.
-    #[inline]
+    #[inline(always)]
     fn exchange(&self, request: &Request, socket: c_int) -> Result<Reply, c_int> {
         self.slot.send(request);
         match self.slot.receive_soon() {

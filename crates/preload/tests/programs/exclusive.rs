@@ -1,6 +1,7 @@
 //! Programs that open the card themselves.
 
 use crate::support::{Bench, NO_PYTHON, check, python};
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
@@ -41,6 +42,20 @@ assert os.pwrite(h, b'x', 0) == 1
     assert!(!first.wait().unwrap().success());
     bench.shell("dd if=/dev/zero of=/dev/xdma0_h2c_0 bs=4096 count=1");
     bench.check_closed();
+}
+
+/// The message does not name a process that has used the card before.
+#[test]
+fn an_earlier_holder_is_not_named() {
+    let bench = Bench::exclusive_memory();
+    let path = bench.folder.path().join("lock");
+    fs::write(&path, "dd (process 1)").unwrap();
+    // A process that has just locked the card.
+    let lock = File::open(path).unwrap();
+    lock.lock().unwrap();
+    let output = bench.command("cat").arg("/dev/xdma0_h2c_0").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("the card is in use by another process"), "{text}");
 }
 
 /// A program that is killed leaves a card that the next one can use.

@@ -1,6 +1,9 @@
 //! Tests with `dd`, `cat`, the shell, and Python.
 
 use crate::support::{Bench, NO_PYTHON, python};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use xdma_emulated_card::emulator::faults::Kind;
 
 #[test]
 fn dd_moves_data_to_the_card_and_back() {
@@ -42,6 +45,65 @@ fn the_shell_sees_character_devices() {
          # A file descriptor that a child inherits through exec.
          exec 5<>/dev/xdma0_c2h_0; head -c 4096 <&5 | cmp - in; sh -c 'head -c 4096 <&5 | cmp - in'",
     );
+}
+
+/// A program that has changed its root directory cannot reach the path of the broker's socket.
+#[test]
+fn a_changed_root_directory_does_not_matter() {
+    if python().is_none() {
+        return println!("{NO_PYTHON}");
+    }
+    let bench = Bench::memory();
+    let text = bench.python(
+        "
+import os, threading
+try: os.mkdir('root'); os.chroot('root')
+except PermissionError: raise SystemExit(print('skipped: only the administrator can change the root directory'))
+def use():
+    h, c = os.open('/dev/xdma0_h2c_0', os.O_WRONLY), os.open('/dev/xdma0_c2h_0', os.O_RDONLY)
+    print(os.pwrite(h, b'text', 0), os.pread(c, 4, 0), flush=True)
+for number in range(2):
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+",
+    );
+    let expected = "4 b'text'\n4 b'text'\n";
+    assert!(text == expected || text.starts_with("skipped"), "{text}");
+    println!("{text}");
+}
+
+/// When the card is gone, waits for its user interrupts end.
+#[test]
+fn event_files_report_that_the_card_is_gone() {
+    if python().is_none() {
+        return println!("{NO_PYTHON}");
+    }
+    for bench in Bench::all_with_memory() {
+        let program = "
+import errno, os, select, threading
+e = [os.open(f'/dev/xdma0_events_{number}', os.O_RDONLY) for number in range(2)]
+def refused():
+    try: os.read(e[0], 4)
+    except OSError as error: print(errno.errorcode[error.errno], flush=True)
+thread = threading.Thread(target=refused)
+thread.start()
+poll = select.poll()
+poll.register(e[1], select.POLLIN)
+print(poll.poll(100), flush=True)
+print([event for _, event in poll.poll(5000)] == [select.POLLHUP], flush=True)
+thread.join(5)
+";
+        let mut program =
+            bench.command(python().unwrap()).args(["-c", program]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(program.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "[]");
+        bench.emulated.inject(Kind::LinkDown).unwrap();
+        let mut rest: Vec<_> = lines.collect();
+        rest.sort();
+        assert_eq!(rest, ["ENODEV", "True"]);
+        assert!(program.wait().unwrap().success());
+    }
 }
 
 /// Other spellings of a path, paths that name an open file descriptor, and the flags with which `cp` opens files.
