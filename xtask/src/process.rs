@@ -6,8 +6,8 @@ use std::fs;
 use std::process::{Child, ExitStatus, exit};
 use std::time::{Duration, Instant};
 
-/// Time limit for a command.
-const DEADLINE: Duration = Duration::from_secs(20 * 60);
+/// Time limit for a command. `hdl/check.py --all` takes 25 minutes.
+const DEADLINE: Duration = Duration::from_secs(45 * 60);
 /// How often a waiting command reports progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
