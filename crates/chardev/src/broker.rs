@@ -3,6 +3,7 @@
 use crate::client::{Client, Shared};
 use crate::device::Device;
 use crate::files::{Files, has_hung_up};
+#[cfg(target_arch = "x86_64")]
 use crate::rseq;
 use crate::slot::Slot;
 use crate::wire::{Operation, Request};
@@ -165,6 +166,7 @@ impl State {
                 self.connections().push(peer.pid);
                 let serve = thread::Builder::new().name("client".into());
                 let served = serve.spawn_scoped(scope, move || {
+                    #[cfg(target_arch = "x86_64")]
                     rseq::unregister();
                     self.serve(&Client::new(connection, peer.pid));
                     self.remove(peer.pid);

@@ -1,11 +1,11 @@
-//! The restartable sequences of the broker's threads.
+//! The restartable sequences of the broker's threads, on x86-64.
 
 #![allow(unsafe_code, reason = "a system call that has no safe interface")]
+#![cfg(target_arch = "x86_64")]
 
 use nix::libc::{self, RTLD_DEFAULT, c_char, c_uint, c_void, dlsym};
-use std::arch::asm;
 
-/// The size of the structure that glibc registers, unless the kernel's is larger, and the signature that it passes.
+/// The size of the structure that glibc registers, unless the kernel's is larger, and the signature that it passes on x86-64.
 const SIZE: c_uint = 32;
 const SIGNATURE: c_uint = 0x5305_3053;
 const UNREGISTER: c_uint = 1;
@@ -22,7 +22,7 @@ pub(crate) fn unregister() {
         let offset: *const isize = dlsym(RTLD_DEFAULT, c"__rseq_offset".as_ptr().cast::<c_char>()).cast();
         let Some(offset) = offset.as_ref() else { return };
         let thread: *mut c_void;
-        asm!("mov {}, fs:0", out(reg) thread, options(nostack, readonly, preserves_flags));
+        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, readonly, preserves_flags));
         libc::syscall(libc::SYS_rseq, thread.byte_offset(*offset), SIZE, UNREGISTER, SIGNATURE);
     }
 }
