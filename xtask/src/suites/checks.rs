@@ -101,7 +101,7 @@ pub const MPI: Suite = Suite {
     level: Level::Default,
     needs: &["cargo-clippy", "cc", LIBCLANG, "mpicc", "mpirun"],
     run: |run| {
-        // With all packages and their features, so that nothing is compiled again.
+        // With the packages and features of the other suites, so that nothing is compiled again.
         run.check_cargo(&format!("clippy {SIMULATED},xdma-mpi/mpi --all-targets -- -D warnings"));
         let mpi = format!("{PACKAGES} --features xdma-mpi/mpi");
         run.check_cargo(&format!("build {mpi} --example sum"));
