@@ -5,8 +5,8 @@
 //! turns, with a transfer and a wait for each half chunk, and as a program. Crowded means two compute-only threads on each
 //! processor. The card's threads get a real-time priority if the system permits it, since a real card has its own clock. Otherwise
 //! the crowd slows down the card too, and the bench prints a warning. The card is emulated on the same processors, so only the
-//! ratios within one run are meaningful. The last column shows what other programs took of the processors: unless it is close to
-//! zero, the host was not idle, or more crowded than by this bench, and the bench prints a warning.
+//! ratios within one run are meaningful. The last column shows the share of the processors that other programs used. If
+//! it is not close to zero, the host was not idle, or was more crowded than intended, and the bench prints a warning.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -134,7 +134,7 @@ fn set_policy(policy: i32, priority: i32) -> bool {
     unsafe { libc::sched_setscheduler(0, policy, &parameters) == 0 }
 }
 
-/// The time that all processors and this process have worked.
+/// The processor time that all programs and this process have used.
 struct Work {
     since: Instant,
     all: f64,
@@ -150,7 +150,7 @@ impl Work {
         }
     }
 
-    /// Returns the share of the processors that other programs have used since then.
+    /// Returns the share of the processors that other programs have used since `self` was taken.
     fn share_of_others(&self, processors: usize) -> f64 {
         let Self { since, all, own } = Self::until_now();
         let others = (all - self.all) - (own - self.own);
@@ -158,13 +158,13 @@ impl Work {
     }
 }
 
-/// Returns the seconds for which the processors have worked, including those that a hypervisor took from them.
+/// Returns the processor time of all programs in seconds, including time that a hypervisor took.
 fn time_of_processors() -> f64 {
     let stat = std::fs::read_to_string("/proc/stat").expect("procfs is mounted");
     let ticks: Vec<f64> = stat.lines().next().map_or(vec![], |line| {
         line.split_whitespace().skip(1).filter_map(|count| count.parse().ok()).collect()
     });
-    // Not idle and iowait; guests are already part of user time.
+    // Without idle and iowait. The last two columns, for guests, are already part of user time.
     let work: f64 = ticks.iter().take(8).sum::<f64>() - ticks[3] - ticks[4];
     // SAFETY: the call has no requirements.
     work / unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64

@@ -14,7 +14,7 @@ These run if named, or with `--all`:
 
     covers     the cover task of each proof, and three proofs with a deeper bound
     planted    each bug in formal/planted.toml is found by the check named there
-    everywhere yosys and Icarus reject every illegal parameter value, too
+    everywhere yosys and Icarus also reject every illegal parameter value
     multiplier the size of the tiled multiplier, against a limit
     engine     the size of the DMA engine with 1 + 1 and 4 + 4 channels, against limits
 

@@ -103,7 +103,7 @@ pub enum Core {
 fn main() -> Result<()> {
     let args = Args::parse();
     let cannot_write = || cannot("write the report", &args.html);
-    // Before the simulations, which take a while.
+    // Create the file before the simulations, which take a while.
     let file = if args.json { None } else { Some(File::create(&args.html).with_context(cannot_write)?) };
     let data = Data::random(args.pairs, args.core);
     let mut runs = vec![];

@@ -32,8 +32,8 @@ pub fn cannot(action: &str, path: &Path) -> String {
     )
 }
 
-/// Returns the width of help, for `term_width` of clap: that of the terminal, at most 100. If standard output is not a terminal,
-/// returns 0: lines are not wrapped.
+/// Returns the width of help for clap's `term_width`: the width of the terminal, at most 100. If standard output is not a terminal,
+/// returns 0, so that lines are not wrapped.
 pub fn help_width() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(0, |(width, _)| width.0.min(100).into())
 }

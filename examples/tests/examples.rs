@@ -3,7 +3,8 @@
 
 mod common;
 
-/// Includes an example as a module. Its `main` is not used. Those with provers take long to compile, so they run as programs.
+/// Includes an example as a module. Its `main` is not used. Examples with provers take long to compile, so
+/// they run as programs.
 macro_rules! example {
     ($name:ident, $path:literal) => {
         #[allow(dead_code)]

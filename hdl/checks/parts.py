@@ -127,7 +127,7 @@ def illegal_list(job: Job) -> None:
 
 
 def illegal_module(job: Job, module: str, everywhere: bool = False) -> None:
-    """All tools accept the default parameters of a module. Verilator, or `everywhere` the others, reject each illegal value with a message."""
+    """All tools accept the default parameters of a module. Verilator, or with `everywhere` the other tools, must reject each illegal value."""
     listed = tomllib.loads((job.hdl / "lint/illegal.toml").read_text()).get(module, {})
     file = parametrised(job.hdl)[module][0]
     cases = [""] + [f"#(.{name}({value})) " for name, values in listed.items() for value in values]

@@ -56,7 +56,7 @@ class MemorySlave:
         self.on_write = lambda at, data: None  # called with address and strobed bytes before a write takes effect
         self.reads, self.writes = [], []  # (address, beats) of all requests
         self.hang = False  # accept, but do not respond
-        self.may_wait = False  # responses may wait
+        self.may_wait = False  # the master may delay responses
         self.under_way = self.most_reads = 0
         self.owners = {}  # the IDs of the reads of each 64 KiB
         self.overtaken = 0  # beats returned before those of an older read with another ID

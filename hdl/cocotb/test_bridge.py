@@ -1,5 +1,5 @@
-"""Tests the part of the F2 image between shell and design: registers and memory of engine and design, the function-level reset, and a
-shell that gives up an access."""
+"""Tests the part of the F2 image between shell and design: the registers and memory of the engine and the design, the function-level reset,
+and a shell that gives up an access."""
 
 import random
 
@@ -10,7 +10,7 @@ from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiLiteRam, AxiMast
 from memory_slave import MemorySlave
 from test_engine import C2H, CARD, H2C, Bench, function_reset, transfer
 
-# Of the design's registers in BAR0.
+# The offset of the design's registers in BAR0.
 USER = 0x1_0000
 
 

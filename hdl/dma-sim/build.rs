@@ -138,7 +138,7 @@ fn verilator(arguments: &[impl AsRef<OsStr>]) -> String {
 fn compiler(runtime: &Path) -> cc::Build {
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").warnings(false).cargo_warnings(false).debug(false);
-    // Optimised as the profile says: with -O1, it takes two thirds of the time to compile.
+    // The profile selects the optimisation level: at -O1, compiling takes two thirds of the time.
     build.include(runtime).include(runtime.join("vltstd"));
     for (name, value) in [("VM_COVERAGE", "0"), ("VM_SC", "0"), ("VM_TRACE", "0"), ("VL_TIME_CONTEXT", "1")] {
         build.define(name, value);

@@ -2,9 +2,9 @@
 
 `include "axi_ports.svh"
 
-// Proves the joining of two AXI4 masters: addresses arrive in the order in which they were taken, unchanged and with the ID of their
+// Proves axi_join: addresses arrive in the order in which they were taken, unchanged and with the ID of their
 // master; write data follows in that order, each burst from its master and none before its address was taken; responses go to the
-// master of their ID; and a master that waits is served after one request of the other at most.
+// master of their ID; and a master that waits is served after at most one request of the other.
 module fv_axi_join (
     input wire clk,
     `AXI4_WRITE_PORTS(a_, a_, 1, 2, 8)
@@ -34,7 +34,8 @@ module fv_axi_join (
   logic past = 1'b0;
   (* anyconst *)
   logic [3:0] watched;
-  // Requests taken and sent, beats taken and sent, and bursts whose data was taken. The watched ones are followed.
+  // Counts: requests taken and sent, beats taken and sent, and bursts whose data was taken. The watched request and beat are
+  // followed.
   logic [3:0] aw_in, aw_out, ar_in, ar_out, w_in, w_out, bursts;
   logic [16:0] write, read;
   logic [ 9:0] beat;

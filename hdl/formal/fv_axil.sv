@@ -2,8 +2,8 @@
 
 `include "axi_ports.svh"
 
-// Proves the AXI-Lite slave: one response per access, in order and held until accepted, and one strobe per write, with the bits
-// that it covers.
+// Proves the AXI-Lite slave: one response per access, in order and held until accepted, and one strobe per write, with a mask
+// of the bits that it covers.
 module fv_axil (
     `AXIL_PORTS(, )
     input wire clk,

@@ -2,8 +2,8 @@
 
 `include "axi_ports.svh"
 
-// Proves that the AXI4-Lite port is divided: each access reaches the side of its address once, with its offset there, its data and its
-// strobes; the response of that side, and only that, is returned; and nothing gets stuck. Addresses below 16 are those of `low_`.
+// Proves axil_split: each access reaches the side of its address once, with its offset on that side, its data and its strobes;
+// only the response of that side is returned; and nothing gets stuck. Addresses below 16 belong to `low_`.
 module fv_axil_split (
     input wire clk,
     `AXIL_PORTS(s_, s_)
@@ -24,11 +24,11 @@ module fv_axil_split (
   logic past = 1'b0;
   (* anyconst *)
   logic [3:0] watched;
-  // Addresses and data that were taken, those that were sent, and responses. The watched write and read are followed.
+  // Counts: addresses and data taken, those sent, and responses. The watched write and read are followed.
   logic [3:0] aw_in, w_in, aw_out, w_out, b_out, ar_in, ar_out, r_out;
   logic [31:0] write_addr, write_data, read_addr;
   logic [ 3:0] write_strb;
-  // Of each side, `high_` second: accepted and unanswered.
+  // Whether each side accepted something that it has not answered: bit 0 for `low_`, bit 1 for `high_`.
   logic [1:0] aw_owed, w_owed, ar_owed;
   wire [1:0] aw_sent = {high_awvalid && high_awready, low_awvalid && low_awready};
   wire [1:0] w_sent = {high_wvalid && high_wready, low_wvalid && low_wready};
@@ -94,7 +94,7 @@ module fv_axil_split (
       w_owed  <= (w_owed & ~b_taken) | w_sent;
       ar_owed <= (ar_owed & ~r_taken) | ar_sent;
 
-      // Responses: that of the side, when it is taken there.
+      // Responses: each is the side's own, and is taken from the side in the same cycle.
       assert ((s_bvalid && s_bready) == (b_taken != '0) && b_taken != 2'b11);
       assert ((s_rvalid && s_rready) == (r_taken != '0) && r_taken != 2'b11);
       if (s_bvalid) assert (b_out < aw_out && b_out < w_out);
@@ -109,7 +109,7 @@ module fv_axil_split (
       b_out <= b_out + 4'(s_bvalid && s_bready);
       r_out <= r_out + 4'(s_rvalid && s_rready);
 
-      // Progress: an idle port takes an access, and an access is always up to a side or the master.
+      // Progress: an idle port takes an access, and each access waits only for a side or for the master.
       if (aw_in == b_out && s_awvalid && s_wvalid) assert (s_awready && s_wready);
       if (ar_in == r_out && s_arvalid) assert (s_arready);
       if (aw_in != b_out)

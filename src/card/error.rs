@@ -29,8 +29,8 @@ pub enum CardError {
         /// The registers that were read.
         what: &'static str,
     },
-    /// AWS's F2 shell answers for the custom logic, with all ones. It does so after an access that the custom logic did not answer within
-    /// 8 microseconds, and may not stop until an image is loaded.
+    /// AWS's F2 shell answers for the custom logic, with all ones. It starts to do so when the custom logic does not answer an
+    /// access within 8 microseconds, and may continue until an image is loaded.
     #[error(
         "BAR0 of this AWS F2 card reads all ones: the image did not answer an access within 8 microseconds, so the shell now answers for \
          it (`sudo fpga-describe-local-image -S 0 --metrics` shows `ocl-slave-timeout=1`); load the image again with \

@@ -90,7 +90,7 @@ impl Interrupt {
         this.read_count();
         this.sources[at].set_owned(true);
         let unmasked = this.unmask();
-        // After a failure, dropping the interrupt needs the lock.
+        // Unlock before a possible return: dropping `this` takes the lock.
         drop(guard);
         unmasked?;
         Ok(this)
@@ -173,7 +173,7 @@ impl Drop for Interrupt {
         }
         let register =
             if matches!(self.source, Source::User(_)) { USER_ENABLE_W1C } else { CHANNEL_ENABLE_W1C };
-        // A recovery of the card enables the sources that have an owner.
+        // Exclude a recovery of the card, which enables the sources that have an owner.
         let _recovery = self.card.vectors.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.sources[self.at].set_owned(false);
         // A failure is ignored: a card that is gone does not interrupt.

@@ -493,8 +493,8 @@ impl Card {
     /// host memory.
     ///
     /// Transfers in flight on all channels are lost. Each channel reports [`EngineError::Reset`] when it is next waited for or
-    /// polled, and stays halted until it is recovered. Every [`Interrupt`] stays enabled; of the user logic, one whose line is high
-    /// fires once more.
+    /// polled, and stays halted until it is recovered. Every [`Interrupt`] stays enabled. A user interrupt whose line is high fires
+    /// once more.
     ///
     /// # Errors
     ///
@@ -506,8 +506,8 @@ impl Card {
     fn recover_after(&self, reset: impl FnOnce() -> Result<(), CardError>) -> Result<(), CardError> {
         self.check_not_as_found()?;
         let Inner { bus, registers, shell, command, read_request, idle_limit, shared, .. } = &*self.inner;
-        // Other threads must neither recover a channel nor enable an interrupt in between: its message would have vector 0, and the
-        // shell of AWS F2 would lose it.
+        // Until the vectors are restored, other threads must neither recover a channel nor enable an interrupt: its message would have
+        // vector 0, and the shell of AWS F2 would lose it.
         let setup = shared.lock_setup();
         let vectors = self.inner.vectors.lock().unwrap_or_else(PoisonError::into_inner);
         reset()?;

@@ -83,12 +83,12 @@ impl Wakeup {
         Ok(Self { event: eventfd()?, owned: AtomicBool::new(false), disarmed: AtomicBool::new(false) })
     }
 
-    /// Notes whether the source has an owner.
+    /// Records whether the source has an owner.
     pub fn set_owned(&self, owned: bool) {
         self.owned.store(owned, Ordering::Release);
     }
 
-    /// Returns whether the source is enabled, unless all sources were masked.
+    /// Returns whether the source must be enabled while sources are not masked.
     fn is_armed(&self) -> bool {
         self.owned.load(Ordering::Acquire) && !self.disarmed.load(Ordering::Acquire)
     }
@@ -163,7 +163,7 @@ impl Vectors {
         Dispatcher::start(work)
     }
 
-    /// Sets up interrupts again after all sources were masked, or the card was reset. A source whose request is high then fires.
+    /// Sets up interrupts again after all sources were masked or the card was reset. A source whose request is high then fires.
     pub fn restore(&self, registers: &dyn Bar, shell: Option<&ShellInterrupts>) -> Result<(), BusError> {
         self.write_vectors(registers)?;
         shell.map_or(Ok(()), ShellInterrupts::enable)?;

@@ -128,7 +128,7 @@ fn suite(card: &Card, ring: Ring) {
 fn the_default_ring_is_credits_if_the_core_has_them() {
     for credits in [true, false] {
         let bench = Bench::memory(EmulatorOptions::default().with_credits(credits));
-        // A simulated engine always has them.
+        // A simulated engine always has credits.
         let ring = if bench.options().card.channels.credits.or(true) { Ring::Credits } else { Ring::Chain };
         assert_eq!(bench.open().h2c(0).unwrap().ring(), ring);
     }

@@ -14,8 +14,9 @@ use xdma_testkit::process;
 const ROLE: &str = "device files";
 /// The environment variable that contains the path of the sysfs file of the BAR with the XDMA registers.
 const RESOURCE: &str = "XDMA_TEST_RESOURCE";
-/// Those that contain its size, and whether the card has a bypass BAR.
+/// The environment variable that contains the size of that BAR.
 const BAR_SIZE: &str = "XDMA_TEST_BAR_SIZE";
+/// The environment variable that says whether the card has a bypass BAR: `true` or `false`.
 const BYPASS: &str = "XDMA_TEST_BYPASS";
 
 fn bar_size() -> u64 {

@@ -14,8 +14,8 @@ use std::ptr::NonNull;
 
 /// The argument that selects the program under `xdma run`.
 pub const ROLE: &str = "files";
-/// What a call takes with a kernel module, polled: Xilinx's for 4 KiB, the lower of Xilinx's and AWS's for others. Reads take more than
-/// writes, but the limits are those of writes. `docs/migration.md` has the figures.
+/// Instructions of a call with a kernel module, polled: Xilinx's for 4 KiB, the lower of Xilinx's and AWS's for the other sizes. The
+/// limits of reads are those of writes, although reads take more. `docs/migration.md` has the figures.
 const LIMITS: [(&str, u64); 6] = [
     ("write 4096", 18_414),
     ("read 4096", 18_414),
@@ -24,7 +24,7 @@ const LIMITS: [(&str, u64); 6] = [
     ("write 1048576", 106_386),
     ("read 1048576", 106_386),
 ];
-/// Number of samples that are left out of the ranges: the first calls set up shared memory.
+/// Number of first samples that the ranges leave out, since the first calls set up shared memory.
 const FIRST: usize = 2;
 /// Where the data lies in the card's memory.
 const CARD: u64 = 0x1000;
@@ -38,8 +38,8 @@ pub fn counts(card: &str, options: &[&str]) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("the counts are not JSON")
 }
 
-/// Checks that calls through the broker take fewer instructions than those of the kernel modules. Compares the least of the samples:
-/// in others, the kernel also updates its load average, as it does every millisecond, or a yield returns to the same process.
+/// Checks that calls through the broker take fewer instructions than `LIMITS`. Compares the least of the samples: in others, the
+/// kernel also updates its load average, as it does every millisecond, or a yield returns to the same process.
 pub fn check(counts: &Value) -> Result<()> {
     for buffer in ["allocated", "mapped"] {
         for (call, limit) in LIMITS {

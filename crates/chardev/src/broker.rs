@@ -83,7 +83,7 @@ impl Broker {
     ///
     /// Returns an error if the socket or the broker's thread cannot be created.
     pub fn start(device: Device, path: &Path) -> io::Result<Self> {
-        // The second name is for processes that cannot reach the path, because they have changed their root directory.
+        // The second name is for processes that have changed their root directory, and so cannot reach the path.
         let abstract_name = SocketAddrUnix::new_abstract_name(path.as_os_str().as_bytes())?;
         let listeners = [listen_at(&SocketAddrUnix::new(path)?)?, listen_at(&abstract_name)?];
         // A process that changes its user keeps its access, see `admits`.

@@ -147,7 +147,7 @@ impl DmaChannel {
             && let Some(memory) = caller.in_place(&self.card, address, count, self.report.direction)
         {
             return match memory.submit(channel, 0..count, position) {
-                // The shortest path of a call, without what only a longer wait needs.
+                // The shortest path of a call: nothing is prepared for a longer wait.
                 Ok(ticket) if is_finished(channel, ticket) => Ok(count),
                 submitted => {
                     let result = self.wait(channel, transfer, submitted);

@@ -1,8 +1,8 @@
 //! The device files `events_N`. Each user interrupt has a flag: one or more interrupts set it, and a read clears it.
 //!
-//! The flag is a pipe, which is set while it is not empty. Clients hold a file descriptor of its end for reading, so they wait for
-//! it and clear it without the broker. All open files of a user interrupt share one flag, as in the kernel module. When the card
-//! is gone, the ends for writing are closed, which `poll` reports to all clients (`POLLHUP`).
+//! The flag is a pipe. It is set while the pipe is not empty. Clients hold a file descriptor of the read end, so they wait for the
+//! flag and clear it without the broker. All open files of a user interrupt share one flag, as in the kernel module. When the card
+//! is gone, the write ends are closed, which `poll` reports to all clients (`POLLHUP`).
 
 use rustix::io::{ioctl_fionbio, write};
 use std::io::{PipeReader, PipeWriter, pipe};
@@ -29,7 +29,7 @@ pub(crate) struct Events {
 /// The thread that sets the flag of a user interrupt.
 struct Relay {
     card: Card,
-    /// Whether this thread is the one that checks whether the card is gone.
+    /// Whether this thread also checks whether the card is gone. One thread does so for all.
     watches: bool,
     interrupt: Interrupt,
     flag: PipeWriter,
@@ -72,11 +72,11 @@ impl Events {
 }
 
 impl Relay {
-    /// Relays interrupts until the card is gone, or no longer served.
+    /// Relays interrupts until the card is gone or no longer served.
     fn run(&self) {
         while !self.stop.load(Ordering::Relaxed) {
             match self.interrupt.wait(CHECK) {
-                // A flag that cannot be written is full, so it is set.
+                // If the pipe is full, the write fails, but the flag is already set.
                 Ok(1..) => drop(write(&self.flag, &SET.to_ne_bytes())),
                 Ok(0) if !self.watches || !is_gone(&self.card) => {}
                 _ => self.stop.store(true, Ordering::Relaxed),

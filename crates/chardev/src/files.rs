@@ -95,7 +95,7 @@ impl Files {
     }
 
     /// Opens the file that a request names. Returns the program's file descriptor, whose first message is a [`FileHeader`]. For
-    /// an event file, this is the end of a pipe.
+    /// an event file, this is the read end of a pipe.
     ///
     /// # Errors
     ///

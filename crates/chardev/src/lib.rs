@@ -15,7 +15,7 @@
 //! In a program, an open file is one end of a socket pair. `dup`, `fork`, `exec` and file descriptor passing therefore work
 //! without help from the library, and the other side detects when the last file descriptor is closed. The socket always
 //! contains one unread message. It identifies the file to a program that inherits the file descriptor, and makes the file
-//! descriptor readable for `poll`. An event file is a pipe.
+//! descriptor readable for `poll`. An event file is a pipe's read end.
 
 #![deny(unsafe_code)]
 #![deny(missing_docs)]

@@ -5,15 +5,16 @@
 
 use nix::libc::{self, RTLD_DEFAULT, c_char, c_uint, c_void, dlsym};
 
-/// The size of the structure that glibc registers, unless the kernel's is larger, and the signature that it passes on x86-64.
+/// Size of the structure that glibc registers, unless the kernel's is larger.
 const SIZE: c_uint = 32;
+/// The signature that glibc passes on x86-64.
 const SIGNATURE: c_uint = 0x5305_3053;
 const UNREGISTER: c_uint = 1;
 
 /// Unregisters the structure in which the kernel stores the processor of this thread.
 ///
-/// glibc registers one for each thread, and the kernel then updates it whenever the thread runs again, which would be twice in each
-/// call of a client. Only `sched_getcpu` uses the structure: the kernel stores -1 in it now, and glibc then asks the kernel instead
+/// glibc registers one for each thread. The kernel updates it whenever the thread is scheduled again, which would be twice in each
+/// call of a client. Only `sched_getcpu` uses the structure: unregistering stores -1 in it, so glibc asks the kernel instead
 /// (`sysdeps/unix/sysv/linux/sched_getcpu.c`). If the thread cannot unregister it, nothing changes.
 pub(crate) fn unregister() {
     // SAFETY: the symbols are those of glibc, whose variable is an offset from the thread pointer. The structure at this offset is

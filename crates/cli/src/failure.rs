@@ -18,7 +18,7 @@ use xdma::regs::Direction;
 use xdma::stats::{PageError, Reader};
 use xdma_emulated_card::{StartError, UnnamedCard};
 
-/// The exit codes of the program. The lines fit on a manual page of 80 columns, which does not wrap them.
+/// The exit codes of the program. The lines are short, because a manual page of 80 columns does not wrap them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
     0  success

@@ -21,17 +21,17 @@ pub fn cannot(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fi
     move |source| FileError { action, path, source }
 }
 
-/// Opens a file that is not a directory for reading.
+/// Opens a file for reading. Fails for a directory.
 pub fn open(path: &Path) -> Result<File, FileError> {
     let open = || {
         let file = File::open(path)?;
-        // The kernel does not refuse this until the first read.
+        // The kernel refuses a directory only at the first read.
         if file.metadata()?.is_dir() { Err(Errno::EISDIR.into()) } else { Ok(file) }
     };
     open().map_err(cannot("read", path))
 }
 
-/// Reads a file of text.
+/// Reads a text file.
 pub fn read(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(cannot("read", path))
 }

@@ -1,5 +1,5 @@
 //! Checks the help of the examples, and their output with `--json` against its schemas. Not among the tests of the examples, because
-//! everyone who builds an example would compile what these tests use.
+//! building an example would then also compile the dependencies of these tests.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -37,7 +37,7 @@ fn help_fits_the_terminal() {
     }
 }
 
-/// Beside a real card, no example uses an emulated card unless it is named.
+/// On a machine with a real card, no example uses an emulated card unless it is named.
 #[test]
 fn examples_do_not_choose_between_a_real_and_an_emulated_card() {
     let root = tempfile::tempdir().unwrap();

@@ -44,7 +44,7 @@ struct Access {
     resp: Option<u8>,
     /// Read: beats sent.
     sent: usize,
-    /// The faults that are due at this access were injected.
+    /// Whether the faults that are due at this access were injected.
     begun: bool,
     /// An injected fault delays it.
     hang: Option<Until>,
@@ -92,7 +92,7 @@ impl Access {
         }
     }
 
-    /// Returns whether a fault or the shell around the logic decides about an access of a channel for now.
+    /// Returns whether an injected fault or the shell currently determines the response to an access of a channel, not the logic.
     fn is_intercepted(&mut self, shared: &Shared, channel: usize, write: bool) -> bool {
         if !std::mem::replace(&mut self.begun, true) {
             self.inject(shared, channel, write);
@@ -109,7 +109,7 @@ impl Access {
         self.hang.is_some() || self.resp.is_some()
     }
 
-    /// Returns when it continues without a notification.
+    /// Returns the time at which the access continues without a notification.
     fn wake(&self, shared: &Shared) -> Option<Instant> {
         match self.hang {
             Some(until) => until.end(),
@@ -193,7 +193,7 @@ impl CardBus {
         self.waits = Default::default();
     }
 
-    /// Returns when the first of the accesses that wait continues without a notification.
+    /// Returns the earliest time at which a waiting access continues without a notification.
     pub fn wake(&self) -> Option<Instant> {
         let oldest = self.reads.iter().chain(&self.writes).filter_map(VecDeque::front);
         oldest.filter(|access| access.resp.is_none()).filter_map(|access| access.wake(&self.shared)).min()

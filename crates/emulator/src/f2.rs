@@ -21,7 +21,7 @@ use user::UserRegisters;
 use xdma_regs::irq;
 use xdma_rtl_dma::{Bus, F2, Image};
 
-/// The time of a clock: 250 MHz.
+/// The period of the clock, which has 250 MHz.
 const NANOSECONDS: u64 = 4;
 /// The number of clocks between two checks for waiting callers.
 const SLICE: u64 = 50;
@@ -54,9 +54,10 @@ struct Simulated {
     acknowledge: Vec<(u64, u16)>,
     /// The clock at which the engine no longer waits for an acknowledgement.
     patience_ends: u64,
-    /// Whether a time-out of the port left an access open. The shell then ends all further ones itself, until an image is loaded (aws-fpga,
-    /// "How To Detect Shell Timeout"; it gives the ports a chance to recover after 4 ms, but does not promise it).
+    /// Whether an access to OCL timed out. The shell then ends all further ones itself until an image is loaded (aws-fpga, "How To Detect
+    /// Shell Timeout", which says that ports may recover after 4 ms, but does not promise it).
     ocl_dead: bool,
+    /// The same for PCIS.
     pcis_dead: bool,
     shared: Arc<Shared>,
 }

@@ -160,8 +160,8 @@ impl EmulatedCard {
     /// cycle. The engine replaces the core, the switches and the alignments in the description of the card. Delays have no effect. The
     /// card has MSI-X only.
     ///
-    /// Of the faults of channels, those are injected that buses and messages show: bad completions (all as SLVERR), lost writes,
-    /// descriptors without magic number (by the beat of two), AXI errors, hangs, and lost interrupts.
+    /// Only those faults of channels are injected that affect buses and messages: bad completions (all as SLVERR), lost writes, descriptors
+    /// without their magic numbers (always the two of a beat), AXI errors, hangs, and lost interrupts.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ impl EmulatedCard {
     }
 
     /// Makes one in eight requests of the PCIM port of an F2 shell take up to `longest` longer. One microsecond is 250 clocks of the
-    /// simulated image. Other cards do not have it.
+    /// simulated image. It has no effect on other cards.
     #[cfg(feature = "rtl-f2")]
     pub fn set_pcim_spikes(&self, longest: Duration) {
         if let Some(image) = &self.slot.card().f2 {
@@ -203,8 +203,8 @@ impl EmulatedCard {
         }
     }
 
-    /// Makes the logic behind the engine of an F2 card no longer answer accesses to its registers, so that the shell's time-out of 8
-    /// microseconds expires, until another image is [loaded](Self::load). It has no effect on other cards, and none on
+    /// Makes the logic behind the engine of an F2 card stop answering accesses to its registers, until another image is
+    /// [loaded](Self::load). The shell's time-out of 8 microseconds then expires. It has no effect on other cards or on
     /// [`InImage`](logic::InImage).
     #[cfg(feature = "rtl-f2")]
     pub fn hang_user_registers(&self) {

@@ -1,8 +1,8 @@
 //! The DMA engine of `hdl/rtl/dma` in place of the model of the XDMA core, simulated cycle by cycle.
 //!
 //! The clock runs while the engine has something to do. Host memory answers at once. The custom logic answers when it does; each
-//! channel waits for it on its own. Faults are injected into the buses and the messages, where the engine sees them as AXI responses or
-//! not at all.
+//! channel waits for it on its own. Faults are injected into the buses and the messages. The engine sees them as AXI responses, or not at
+//! all.
 
 mod host;
 
@@ -26,10 +26,10 @@ const SLICE: u64 = 50;
 const IDLE: u64 = 60;
 /// The maximum number of clocks for the work that a register write starts, in synchronous mode.
 const INLINE: u64 = 400_000;
-/// The addresses of the channels' vectors.
+/// The addresses of the registers with the channels' vectors.
 const VECTORS: [u32; 2] = [0x2000 + irq::CHANNEL_VECTORS, 0x2004 + irq::CHANNEL_VECTORS];
 
-/// Replaces what the engine determines in the description of a card. The description of F2 is that of the same engine.
+/// Replaces the parts of a card's description that the engine determines. The description of F2 describes the same engine.
 pub(super) fn describe(card: &mut CardFile) {
     let engine = CardFile::f2();
     let Channels { h2c, c2h, interface, .. } = card.channels;
@@ -42,7 +42,7 @@ pub(super) fn describe(card: &mut CardFile) {
 struct Simulated {
     engine: Engine<HostBus, CardBus>,
     user_irq: Arc<AtomicU32>,
-    /// The vectors of the channels, as software wrote them, by which faults find the messages of a channel.
+    /// The vectors of the channels, as software wrote them. Faults use them to find the channel of a message.
     vectors: [u32; 2],
     shared: Arc<Shared>,
 }
@@ -59,7 +59,7 @@ impl Simulated {
         }
     }
 
-    /// Returns whether an injected fault takes the message of a line.
+    /// Returns whether an injected fault drops the message of a line.
     fn loses_message(&self, line: usize) -> bool {
         let faults = &self.shared.faults;
         if !faults.is_armed() {

@@ -77,8 +77,8 @@ impl Connection {
             table::set_internal(socket, id);
             let generation = GENERATION.load(Ordering::Relaxed);
             let mut this = Self { socket, shared: None, id, generation };
-            // A process that has changed its root directory cannot reach the path. Another process can listen at the second
-            // address when the broker has exited.
+            // A process that has changed its root directory cannot reach the path. After the broker has exited, any process can
+            // listen at the second address.
             if this.connect(&[path])? || this.connect(&[b"\0", path])? && this.is_with_broker() {
                 this.share()?;
                 return Ok(Box::new(this));
@@ -88,7 +88,7 @@ impl Connection {
         }
     }
 
-    /// Connects to an address, whose parts are given. Returns false if nothing listens there.
+    /// Connects to the address that `parts` form together. Returns false if nothing listens there.
     fn connect(&self, parts: &[&[u8]]) -> Result<bool, c_int> {
         // SAFETY: a zeroed address is valid.
         let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
@@ -221,7 +221,7 @@ impl Connection {
 /// Executes a request whose reply has no file descriptor. Returns the result.
 #[inline(always)]
 pub fn call(request: &Request) -> Result<i64, c_int> {
-    // Not with a closure, so that this is inlined in the caller as a whole.
+    // Without `with_connection`, whose closure prevents inlining all of this in the caller.
     let Ok(place) = CONNECTION.try_with(std::ptr::from_ref) else { return call_of_exiting_thread(request) };
     // SAFETY: the variable lives until its thread ends.
     let place = unsafe { &*place };

@@ -33,7 +33,7 @@ pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
 ///
 /// # Safety
 ///
-/// The processor has AVX; `length` is a multiple of `BLOCK`, which is one of 64; the rest as for [`copy`].
+/// The processor has AVX; `length` is a multiple of `BLOCK`, and `BLOCK` of 64; the rest as for [`copy`].
 #[inline(always)]
 unsafe fn copy_blocks<const BLOCK: usize>(from: *const u8, to: *mut u8, length: usize) {
     if length == 0 {

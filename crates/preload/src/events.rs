@@ -24,7 +24,7 @@ pub fn read(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize 
         if ready.revents & libc::POLLIN == 0 {
             return errno::fail(libc::ENODEV) as isize; // no interrupt can occur any more
         }
-        // Before the flag is cleared, so that the event is not lost if the buffer is invalid.
+        // Store before clearing the flag, so that the event is not lost if the buffer is invalid.
         if !store(buffer) {
             return errno::fail(libc::EFAULT) as isize;
         }
@@ -36,7 +36,7 @@ pub fn read(fd: c_int, buffer: *mut c_void, count: usize, offset: i64) -> isize 
     }
 }
 
-/// Reads all that is in the pipe. Returns whether there was anything.
+/// Empties the pipe. Returns whether it contained anything.
 fn empty(fd: c_int) -> Result<bool, c_int> {
     let (mut found, mut bytes) = (false, [0u8; CHUNK]);
     loop {

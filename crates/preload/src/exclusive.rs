@@ -231,7 +231,7 @@ fn lock(settings: &Exclusive) -> Result<File, c_int> {
         }
         return Err(libc::EBUSY);
     }
-    // For `holder`. If this fails, the messages of other processes do not name this one.
+    // `holder` reads this lock. If this fails, the messages of other processes do not name this one.
     record_lock(&file, libc::F_SETLK);
     Ok(file)
 }

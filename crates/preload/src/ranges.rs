@@ -64,7 +64,7 @@ fn is_known(address: u64, length: u64, writable: bool) -> bool {
     let fits = |range: Range| {
         range.start <= address && end <= range.end && range.changes == changes && range.writable >= writable
     };
-    // Not in the closure, so that this is inlined in the caller. The variable has no destructor, so it is always there.
+    // The search is outside of the closure, so that it is inlined in the caller. The variable has no destructor, so it always exists.
     let known = KNOWN.with(std::ptr::from_ref);
     // SAFETY: the variable lives until its thread ends.
     unsafe { &*known }.ranges.iter().any(|range| fits(range.get()))

@@ -46,8 +46,8 @@ pub fn cards() -> Vec<CardFile> {
     }
 }
 
-/// Returns the completion that the engine reports for a bad one. The bridge of the simulated engine answers all of them with SLVERR,
-/// which the engine reports as an unsupported request.
+/// Returns the kind of bad completion that the engine reports. The bridge of the simulated engine answers all kinds with SLVERR, which
+/// the engine reports as an unsupported request.
 pub fn reported(with: BadCompletion) -> BadCompletion {
     if cfg!(feature = "rtl-dma") { BadCompletion::UnsupportedRequest } else { with }
 }
@@ -83,8 +83,8 @@ impl Bench {
         self.try_open(CardOptions::default()).expect("the card can be opened")
     }
 
-    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle. A simulated engine takes longer to become
-    /// idle, if it does.
+    /// Opens the card with a short idle limit, for tests in which an engine never becomes idle. The limit is longer for a simulated engine,
+    /// which takes longer to become idle.
     pub fn open_with_short_idle_limit(&self) -> Card {
         let idle_limit = Duration::from_millis(if cfg!(feature = "rtl-dma") { 1500 } else { 500 });
         self.try_open(CardOptions { idle_limit, ..CardOptions::default() }).expect("the card can be opened")

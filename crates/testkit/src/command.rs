@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Returns a command for a program on a machine whose PCI functions are those of the directory `devices`. Returns `None`, and says so,
-/// if namespaces are not permitted here.
+/// Returns a command that runs a program as if the machine's PCI functions were those in the directory `devices`. Prints a note and returns
+/// `None` if namespaces are not permitted here.
 pub fn with_functions(devices: &Path, program: &Path) -> Option<Command> {
     let start = || {
         let mut command = Command::new("unshare");

@@ -9,7 +9,7 @@ use std::ptr::{null, null_mut};
 
 /// The widths at which [`check_help`] shows help.
 const WIDTHS: [u16; 3] = [50, 80, 200];
-/// The width beyond which help is not wide, because long lines are hard to read.
+/// The maximum width of help. Longer lines are hard to read.
 const MAX_HELP_WIDTH: usize = 100;
 
 /// Runs a program on a new pseudoterminal of this width. Returns the master side.
@@ -43,7 +43,7 @@ fn output(command: &mut Command, columns: u16) -> String {
     let (mut child, mut terminal) = spawn(command, columns);
     let mut text = vec![];
     let read = terminal.read_to_end(&mut text).map_err(|error| (error.raw_os_error(), error.kind()));
-    // The end of the program is this error.
+    // When the program ends, a read of the master side fails with EIO.
     assert!(
         matches!(read, Err((Some(libc::EIO), _)) | Err((_, ErrorKind::UnexpectedEof)) | Ok(_)),
         "{read:?}"
@@ -71,7 +71,7 @@ pub fn check_help(program: &str, arguments: &[&str]) {
         let wrapped = shown.lines().filter(|line| !line.starts_with("Usage: "));
         let width = wrapped.map(|line| line.chars().count()).max().unwrap_or(0);
         assert!(width <= MAX_HELP_WIDTH.min(columns.into()), "{columns}: {width}\n{shown}");
-        // A paragraph that is too long for the terminal is wrapped, and not in the pipe.
+        // A paragraph that is too long for the terminal is wrapped there, but not in the pipe.
         let longest = piped.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         assert!(
             width == longest || longest > width && shown.lines().count() > piped.lines().count(),

@@ -27,8 +27,8 @@ pub struct Cli {
     pub root: PathBuf,
 }
 
-/// Returns the width of help, for `term_width` of clap: that of the terminal, at most 100. If standard output is not a terminal,
-/// returns 0: lines are not wrapped, so that the text does not depend on the terminal.
+/// Returns the width of help for clap's `term_width`: the width of the terminal, at most 100. If standard output is not a terminal,
+/// returns 0, so that lines are not wrapped and the text does not depend on the terminal.
 pub fn help_width() -> usize {
     terminal_size::terminal_size_of(std::io::stdout()).map_or(0, |(width, _)| width.0.min(100).into())
 }

@@ -37,7 +37,7 @@ fn model(h2c: usize, c2h: usize) -> Option<Model> {
     }
 }
 
-/// Channels of each direction of [`Engine::new`].
+/// The number of channels in each direction that [`Engine::new`] creates.
 const CHANNELS: u8 = 4;
 /// The number of clocks after which a wait fails.
 const PATIENCE: u64 = 10_000_000;
@@ -64,8 +64,8 @@ impl<H: Bus, C: Bus> Engine<H, C> {
             .expect("this model is always built")
     }
 
-    /// Creates and resets the engine with these numbers of H2C and C2H channels. Returns `None` if there is no such model: with the
-    /// feature `shapes`, there are 4 + 4, 1 + 1, 1 + 3 and 3 + 1.
+    /// Creates and resets the engine with these numbers of H2C and C2H channels. Returns `None` if there is no such model. With
+    /// the feature `shapes`, there are models for 4 + 4, 1 + 1, 1 + 3 and 3 + 1.
     pub fn with_channels([h2c, c2h]: [usize; 2], host: H, card: C, max_read_request: u8) -> Option<Self> {
         let model = model(h2c, c2h)?;
         // SAFETY: `new` has no preconditions; it returns the pointer that the other functions of the model expect.

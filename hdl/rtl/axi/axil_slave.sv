@@ -10,7 +10,7 @@ module axil_slave (
 
     output logic        write,
     output logic [31:0] write_addr,
-    // The bits of the bytes that the write covers, and its data, zero in the others.
+    // The bits that the write covers. `write_data` is zero in the others.
     output logic [31:0] write_mask,
     output logic [31:0] write_data,
     output logic        read,

@@ -14,7 +14,7 @@ module dma_channel_regs #(
     input  wire         write_channel,
     input  wire         write_sgdma,
     input  wire  [ 7:0] write_offset,
-    // Bits that are not written keep their value; their data is zero.
+    // The bits that are written. In the others, registers keep their value, and `write_data` is zero.
     input  wire  [31:0] write_mask,
     input  wire  [31:0] write_data,
     input  wire         read_channel,

@@ -111,7 +111,7 @@ module dma_engine #(
 
   wire [3:0] write_target = write_addr[15:12];
   wire [3:0] read_target = read_addr[15:12];
-  // The strobes select the bytes.
+  // Offsets are those of words; the strobes select bytes.
   wire [7:0] write_offset = {write_addr[7:2], 2'b00};
   wire [7:0] read_offset = {read_addr[7:2], 2'b00};
   // Blocks without channels are in the first 256 bytes of their target.

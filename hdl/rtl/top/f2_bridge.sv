@@ -6,7 +6,7 @@
 // The part of an F2 image between shell and design: the DMA engine with its registers at offset 0 of BAR0, and the design's
 // registers above 64 KiB. The engine and PCIS reach the same card addresses.
 module f2_bridge #(
-    // The clocks for which a response to PCIS waits for the shell, which gives an access up after 2,000.
+    // Clocks to wait for the shell to take a response to PCIS. The shell gives up an access after 2,000 clocks.
     parameter int PCIS_CYCLES = 4096,
     localparam int DATA_W = 512,
     localparam int ADDR_W = 64,
@@ -116,8 +116,8 @@ module f2_bridge #(
     else if (card_dead) given_up <= 1'b1;
   end
 
-  // After a time-out of 8 microseconds, the shell may no longer take the responses of an access that it ended itself. They are
-  // dropped then, as they would block those to the engine.
+  // After its time-out of 8 microseconds, the shell may not take the responses of an access that it ended itself. Drop them, or
+  // they would block the responses to the engine.
   localparam int PCIS_W = $clog2(PCIS_CYCLES);
   logic [PCIS_W-1:0] pcis_waits;
   logic pcis_given_up;

@@ -61,7 +61,7 @@ pub const PUBLISH: Suite = Suite {
 
 pub const RTL: Suite = Suite {
     name: "rtl",
-    about: "the simulated design, and the driver, the examples and the feed study on it; with --full also the build with traces, and the driver and the emulated card's tests on the DMA engine",
+    about: "the simulated design, and the driver, the examples and the feed study on it; with --full, also the build with traces, and the tests of the driver and the emulated card on the DMA engine",
     minutes: 2.5,
     level: Level::Default,
     needs: &["c++", "cc", "verilator"],
@@ -101,7 +101,7 @@ pub const MPI: Suite = Suite {
     level: Level::Default,
     needs: &["cargo-clippy", "cc", LIBCLANG, "mpicc", "mpirun"],
     run: |run| {
-        // With all packages and their features, so that nothing is compiled again.
+        // With the packages and features of the other suites, so that nothing is compiled again.
         run.check_cargo(&format!("clippy {SIMULATED},xdma-mpi/mpi --all-targets -- -D warnings"));
         let mpi = format!("{PACKAGES} --features xdma-mpi/mpi");
         run.check_cargo(&format!("build {mpi} --example sum"));

@@ -32,7 +32,7 @@ fn run_machines(run: &mut Run) -> Result<()> {
         None => level == Level::Full || machine.default,
     };
     if catalog.machines.iter().filter(selected).any(|machine| machine.rtl) {
-        // The same build as in the suite `rtl`. The next one replaces the program.
+        // The same build as in the suite `rtl`. Copy the program, since the next build overwrites it.
         let messages = run.build(&format!("build {SIMULATED} --bin xdma"))?;
         std::fs::copy(executable(&messages, "xdma")?, work.join("xdma-rtl"))?;
     }

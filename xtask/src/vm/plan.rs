@@ -45,7 +45,7 @@ pub struct Machine {
     /// Whether the guest has Debian's kmod, udev and systemd besides busybox.
     #[serde(default)]
     pub debian: bool,
-    /// Whether the card is a simulated image, for which `xdma` has the feature `rtl`.
+    /// Whether the card is a simulated image, which needs an `xdma` with the feature `rtl`.
     #[serde(default)]
     pub rtl: bool,
     pub iommu: String,

@@ -142,7 +142,7 @@ impl Bench {
             .args(["--fair-sched=yes", "--child-silent-after-fork=yes"])
             .arg(program)
             .args(self.names(sockets));
-        // Of each thread in `random.c`, a fifth of what it makes alone.
+        // Calls of each thread of `random.c`: a fifth of its default.
         self.finish(command.env("CALLS", "1000"));
         self.check_cards();
     }

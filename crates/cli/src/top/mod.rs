@@ -63,7 +63,7 @@ impl WatchedCard {
         format!("{} ({emulated}process {}{ended})", self.page.location(), self.page.process())
     }
 
-    /// Returns whether the card is emulated: it is reached through a socket.
+    /// Returns whether the card is emulated, and so reached through a socket.
     fn is_emulated(&self) -> bool {
         self.page.location().parse::<PciAddress>().is_err()
     }

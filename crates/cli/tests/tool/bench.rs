@@ -173,7 +173,7 @@ fn two_results_are_compared() {
     let page = std::fs::read_to_string(page).unwrap();
     assert_eq!(page.matches("<figure>").count(), 4);
     assert!(page.contains("class=\"better\"") && page.contains("class=\"worse\""), "{page}");
-    // The warning that the card is emulated greys them.
+    // The verdicts are grey, because there is a warning that the card is emulated.
     assert!(page.contains("<table class=\"doubtful\">"), "{page}");
     assert!(page.contains("&lt;b&gt;0.01") && !page.contains("<b>0.01"), "{page}");
 }

@@ -44,7 +44,7 @@ fn without_cards_the_list_says_so() {
     assert!(text.contains("no XDMA card was found") && text.contains("vfio-setup status --all"), "{text}");
 }
 
-/// Beside a real card, no command uses an emulated card unless it is named, and no file is touched.
+/// On a machine with a real card, no command uses an emulated card unless it is named, and no file is touched.
 #[test]
 fn commands_do_not_choose_between_a_real_and_an_emulated_card() {
     let root = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the shell notices. The rules of PCIM are in the order in which the tool prints them.
+/// What the shell records. The rules of PCIM are in the order in which the tool prints them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Event {
     /// PCIM: an access outside of the host memory that the function may access.
@@ -82,7 +82,8 @@ impl Metrics {
         kind.count += 1;
     }
 
-    /// Records a time-out of an access of the host. The two lower bits of its address say what it was: 1 a read, 2 a write.
+    /// Records a time-out of an access of the host. The two lowest bits of the recorded address tell its kind: 1 for a
+    /// read, 2 for a write.
     pub fn timed_out(&mut self, port: Event, address: u64, write: bool) {
         self.record(port, address & !3 | if write { 2 } else { 1 });
     }

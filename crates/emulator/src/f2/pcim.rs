@@ -25,7 +25,7 @@ const WHOLE: u8 = 6;
 pub(super) const TIMEOUT: u64 = 2000;
 /// AWS assumes that a read takes 2 microseconds on average.
 const LATENCY: std::ops::Range<u64> = 400..600;
-/// If there are spikes, one in this many requests has one on average.
+/// With latency spikes enabled, one in this many requests has a spike on average.
 const SPIKES: u32 = 8;
 /// On average, a READY signal is low in one of this many clocks.
 const STALL: u32 = 16;
@@ -81,7 +81,7 @@ pub(super) struct Pcim {
     /// The clocks for which the custom logic let W, R and B wait.
     waits: [u64; 3],
     dead: bool,
-    /// The maximum number of clocks that some requests take longer.
+    /// The maximum number of clocks that a latency spike adds to a request; 0 without spikes.
     pub longest_spike: u64,
     cycle: u64,
     active: u64,
@@ -250,7 +250,7 @@ impl Pcim {
         }
     }
 
-    /// Returns the clocks that a request takes.
+    /// Returns the number of clocks that a request takes.
     fn latency(&mut self) -> u64 {
         let spike = self.longest_spike > 0 && self.rng.random_ratio(1, SPIKES);
         let spike = if spike { self.rng.random_range(0..self.longest_spike) } else { 0 };

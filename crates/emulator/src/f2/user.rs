@@ -9,7 +9,7 @@ const BAR: usize = 0;
 
 #[derive(Default)]
 pub(super) struct UserRegisters {
-    /// Whether it accepts nothing any more.
+    /// Whether they no longer accept accesses.
     hangs: bool,
     /// The parts of a write that have been accepted.
     address: Option<u32>,
@@ -18,7 +18,7 @@ pub(super) struct UserRegisters {
 }
 
 impl UserRegisters {
-    /// Stops answering, until another image is loaded.
+    /// Stops answering until another image is loaded.
     pub fn hang(&mut self) {
         self.hangs = true;
     }

@@ -20,7 +20,7 @@ struct Burst {
     id: u8,
     address: u64,
     left: u32,
-    /// A beat was refused, and with it the rest; or an injected fault takes all of it.
+    /// Whether a beat was refused, and the rest with it, or an injected fault refuses the whole burst.
     refused: bool,
 }
 
@@ -89,7 +89,7 @@ impl HostBus {
         }
     }
 
-    /// Returns whether an injected fault takes the burst of a client: a read fails, and a write is lost.
+    /// Returns whether an injected fault hits a burst of a client: a read fails, and a write is lost.
     fn is_taken(&self, id: u8, write: bool) -> bool {
         let (purpose, channel) = self.client(id, write);
         let point = match purpose {
@@ -101,7 +101,7 @@ impl HostBus {
         self.shared.faults.fault_at(point, Some(channel)).is_some()
     }
 
-    /// Returns whether an injected fault takes the magic numbers of a beat of descriptors.
+    /// Returns whether an injected fault removes the magic numbers of a beat of descriptors.
     fn is_without_magic(&self, id: u8) -> bool {
         let (purpose, channel) = self.client(id, false);
         purpose == Purpose::Fetch

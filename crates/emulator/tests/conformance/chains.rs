@@ -94,7 +94,7 @@ fn run_with_credits(rig: &mut Rig, channel: Channel, offset: usize, adjacent: u3
     rig.idle(channel);
 }
 
-/// PRA#8: counts that start at n-1 instead of n-2 work only if a fetch covers the whole block. Credits make fetches end inside of blocks.
+/// PRA#8: counts that start at n-1 instead of n-2 work only if a fetch covers the whole block. Credits make fetches end inside blocks.
 /// Without them, the fetches of the emulated card end at random, and those of the engine of `hdl/rtl/dma` cover the blocks.
 #[test]
 fn adjacent_counts_from_n_minus_1_are_caught() {
@@ -196,8 +196,8 @@ fn misreads_a_block_across_4_kib(rig: &mut Rig) -> bool {
 
 /// DID#48, DID#49: a request does not cross 4 KiB. On a card whose requests do not end at multiples of their size, a block that does
 /// is read incorrectly, unless a fetch ends exactly at the boundary by chance. Requests that end at multiples of their size follow such
-/// a block as if it were legal, which is why AWS' driver worked. It is not known which cards do this, so it is a switch. It is a rule
-/// violation either way.
+/// a block as if it were legal, which is why AWS's driver worked. It is not known which cards do this, so it is a switch. Such a block is a
+/// rule violation either way.
 #[test]
 fn a_block_across_4_kib_is_read_according_to_the_switch() {
     for aligned in [false, true] {

@@ -356,8 +356,8 @@ fn completed_in_the_middle_is_reported_while_the_list_runs() {
     }
 }
 
-/// Run is cleared while a list runs: the current descriptor is completed and the rest dropped. Bit 6 is set if enabled. The engine of
-/// `hdl/rtl/dma` has several current descriptors: 32 with a burst under way, and the next one. Nothing beyond the count is written.
+/// Run is cleared while a list runs: the current descriptor is completed and the rest is dropped. Bit 6 is set if enabled. The engine of
+/// `hdl/rtl/dma` has up to 33 current descriptors: 32 with a burst under way, and the next one. Nothing beyond the count is written.
 #[test]
 fn clearing_run_stops_after_the_current_descriptor() {
     const MOST: u32 = if RTL { 34 } else { 2 };
@@ -528,8 +528,8 @@ fn busy_outlasts_the_write_back_according_to_the_switch() {
     }
 }
 
-/// Bus mastering is turned off in the middle: requests stop, and the channel hangs. The bridge of the engine of `hdl/rtl/dma` answers
-/// SLVERR, as that of F2 does, which ends the list.
+/// Bus mastering is turned off in the middle: requests stop, and the channel hangs. With the engine of `hdl/rtl/dma`, the
+/// bridge answers SLVERR, as on F2, which ends the list.
 #[test]
 fn without_bus_mastering_requests_stop() {
     let mut rig = Rig::new(EmulatorOptions::default());

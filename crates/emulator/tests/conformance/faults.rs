@@ -26,8 +26,8 @@ const COMPLETIONS: [(BadCompletion, u32, u32); 5] = [
     (BadCompletion::Unexpected, 1 << 23, 1 << 13),
 ];
 
-/// Returns the bits that report a completion. The bridge of the engine of `hdl/rtl/dma` answers all of them with SLVERR, which sets the
-/// first bits.
+/// Returns the bits that report a completion. With the engine of `hdl/rtl/dma`, the bridge answers all of them with SLVERR, which sets the
+/// bits of the first entry.
 fn bits(with: BadCompletion) -> (u32, u32) {
     let (_, fetch, read) =
         COMPLETIONS.into_iter().find(|(known, ..)| RTL || *known == with).expect("all are listed");
@@ -196,7 +196,7 @@ fn lost_writes_are_not_noticed() {
     }
 }
 
-/// A message without which a driver that sleeps waits for its deadline. The next one arrives.
+/// A driver that sleeps would wait for a lost message until its deadline. The next message arrives.
 #[test]
 fn a_lost_interrupt_is_not_repeated() {
     for channel in BOTH {

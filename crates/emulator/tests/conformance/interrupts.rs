@@ -277,7 +277,7 @@ fn sixteen_user_interrupts_have_bits_and_vectors() {
     for options in both_cards() {
         let mut rig = Rig::exactly(options);
         let vectors = msix(&mut rig);
-        // The vendor's numbers, behind those of the channels, unless there are too few.
+        // The vendor's numbers, behind those of the channels, unless there are too few vectors.
         let first = if RTL { 0 } else { 8 };
         for word in 0..4u32 {
             let numbers = [0, 1, 2, 3].map(|at| (first + 4 * word + at) as u8);

@@ -130,7 +130,7 @@ pub fn both_times() -> [EmulatorOptions; 2] {
 /// Whether the card has the engine of `hdl/rtl/dma`.
 pub const RTL: bool = cfg!(feature = "rtl-dma");
 
-/// Returns whether there is an engine with the channels of this card. That of `hdl/rtl/dma` has memory-mapped channels in both
+/// Returns whether an engine with the channels of this card exists. The engine of `hdl/rtl/dma` has memory-mapped channels in both
 /// directions.
 pub fn exists(card: &CardFile) -> bool {
     !RTL || !card.is_stream() && card.channels.h2c > 0 && card.channels.c2h > 0

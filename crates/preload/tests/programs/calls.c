@@ -281,7 +281,7 @@ static void check_offline(void)
 static void check_registers(void)
 {
 	uint32_t a, b, four[4] = { 0, 1, 1, 1 };
-	const char *bar_size = getenv("XDMA_TEST_BAR_SIZE"); // that of the registers
+	const char *bar_size = getenv("XDMA_TEST_BAR_SIZE"); // the BAR with the registers
 	int k = file("/dev/xdma0_control", O_RDWR);
 	CHECK(read(k, &a, 4) == 4 && read(k, &b, 4) == 4 && a >> 16 == 0x1fc0 && a != b);
 	CHECK(pread(k, four, 16, 0) == 4 && four[0] == a && four[1] == 1);

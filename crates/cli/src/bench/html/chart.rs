@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// Size in pixels, before the browser scales the plot.
 const SIZE: (u32, u32) = (640, 380);
-/// Distance of the names of two lines, in pixels.
+/// Minimum distance between the names of two lines, in pixels.
 const NAME_HEIGHT: i32 = 16;
 /// Width of the leaders between the plot and the names, in pixels.
 const LEADER: u32 = 24;
@@ -47,7 +47,7 @@ pub struct Chart {
     pub lines: Vec<Line>,
     /// A limit of `y`, which `note` explains.
     pub limit: Option<f64>,
-    /// Further points that fit on the axes, so that two plots have the same axes.
+    /// Further points that the axes must include, so that two plots have the same axes.
     pub also: Vec<(f64, f64)>,
 }
 
@@ -190,8 +190,8 @@ fn draw_names<'a>(
 /// Returns the heights for names of lines that end at the ascending heights `ends`: in the same order, at least [`NAME_HEIGHT`]
 /// apart, inside `range`, and as near to the ends as this permits.
 fn spread(ends: impl IntoIterator<Item = i32>, range: Range<i32>) -> Vec<i32> {
-    // Groups of names without gaps: the sum of the heights that the first name would have for each member to be at its end, and
-    // the number of members.
+    // Groups of names without gaps. For each: the sum, over its members, of the height of the first of all names that would place the
+    // member at its end; and the number of members.
     let mut groups: Vec<(i32, i32)> = vec![];
     for (at, end) in (0..).zip(ends) {
         let mut last = (end - at * NAME_HEIGHT, 1);

@@ -144,7 +144,7 @@ fn link_limit(results: &Results) -> Option<f64> {
     results.machine.card.link?.bytes_per_second()
 }
 
-/// Explains the limit.
+/// Returns a sentence that explains the limit, or nothing if there is none.
 fn limit_note(results: &Results) -> String {
     let link = results.machine.card.link.map(|link| link.name());
     link.zip(link_limit(results)).map_or(String::new(), |(link, limit)| {
