@@ -194,7 +194,7 @@ fn card_and_memory_errors() {
         Correct "allocate it from the card": MapError::NotShareable;
         PrepareHost "raise it": MapError::Locked { len, limit: 64 << 10, source: refused() };
         Correct "larger buffers": MapError::TooMany { source: refused() };
-        PrepareHost "as root": MapError::NeedsHugePages, MemoryError::from(MapError::NeedsHugePages);
+        PrepareHost "sudo tee": MapError::NeedsHugePages, MemoryError::from(MapError::NeedsHugePages);
         PrepareHost "physical address": MapError::NoPhysical { reason: "pagemap is hidden".into() };
         Reopen "lost": MapError::Gone("the socket was closed".into());
         Correct "at least one byte": MemoryError::Empty;

@@ -155,8 +155,9 @@ impl Channel {
     #[inline(never)]
     fn poll_after_failure(&mut self, number: u64, reaped: Result<(), Fail>) -> PollResult {
         match reaped.map_err(EngineError::from).and_then(|()| self.stop_for_recall()) {
-            Ok(()) => self.outcome(number),
-            Err(error) => PollResult::Failed(Box::new(error.into())),
+            Err(error) if number >= self.queue.done() => PollResult::Failed(Box::new(error.into())),
+            // A job may have finished before the failure.
+            _ => self.outcome(number),
         }
     }
 

@@ -27,6 +27,7 @@ pub(super) struct Fake {
 }
 
 const STATUS: u64 = 0x40;
+const COMPLETED: u64 = 0x48;
 const CREDITS: u64 = 0x408c;
 
 impl Fake {
@@ -437,6 +438,21 @@ fn an_error_without_a_write_back_ends_a_wait_early() {
     let error = channel.wait(ticket, Duration::from_secs(60)).unwrap_err();
     assert!(matches!(error.engine(), Some(EngineError::Failed { .. })));
     assert!(error.to_string().contains("descriptor fetch refused"), "{error}");
+}
+
+#[test]
+fn a_job_that_finished_before_a_failure_is_reported_as_finished() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Credits);
+    let buffer = channel.space.allocate(4096, Access::CardReads).unwrap();
+    let [first, second] = [0, 64].map(|at| channel.submit(&buffer, at..at + 64, 0).unwrap());
+    // The engine has completed one descriptor, whose write-back was not seen, and refused the next one.
+    fake.registers.lock().unwrap().insert(COMPLETED, 1);
+    fake.status.store(0x80010, Ordering::Relaxed);
+    channel.wait(first, Duration::from_secs(60)).unwrap();
+    let error = channel.wait(second, Duration::from_secs(60)).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
+    assert_eq!(channel.poll(first).unwrap(), Poll::Ready);
 }
 
 #[test]

@@ -168,7 +168,8 @@ impl<'a, A: Waitable> Waiting<'a, A> {
     /// Enables the interrupts, polls, and returns the maximum time to sleep, which is zero at the limit; `None` if the work is
     /// finished. A completion is either seen by this poll, or raises an interrupt that wakes the sleeping thread.
     pub fn before_sleep(&mut self) -> Result<Option<Duration>, WaitError> {
-        self.target.rearm()?;
+        let rearmed = self.target.rearm();
+        self.unless_ready(rearmed)?;
         if self.is_ready()? {
             self.target.busy_channel().counters.add(Count::Missed, self.overslept.into());
             return Ok(None);
@@ -188,7 +189,20 @@ impl<'a, A: Waitable> Waiting<'a, A> {
     pub fn after_sleep(&mut self, slept: io::Result<bool>) -> Result<(), WaitError> {
         self.overslept = !slept.map_err(WaitError::Sleep)?;
         self.target.events().into_iter().flatten().for_each(|event| event.clear());
-        Ok(self.target.check()?)
+        self.check()
+    }
+
+    fn check(&mut self) -> Result<(), WaitError> {
+        let checked = self.target.check();
+        self.unless_ready(checked)
+    }
+
+    /// Returns an error of the registers, unless the job had finished before that failure: then the next poll says so.
+    fn unless_ready(&mut self, result: Result<(), EngineError>) -> Result<(), WaitError> {
+        match result {
+            Err(error) if !matches!(self.target.poll(self.ticket), Ok(Poll::Ready)) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the status registers every [`STATUS_INTERVAL`]. Returns whether there is time left.
@@ -198,7 +212,7 @@ impl<'a, A: Waitable> Waiting<'a, A> {
             return Ok(false);
         }
         if now >= self.next_check {
-            self.target.check()?;
+            self.check()?;
             self.next_check = Instant::now() + STATUS_INTERVAL;
         }
         Ok(true)
