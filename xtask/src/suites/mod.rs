@@ -50,7 +50,7 @@ pub type Stage = &'static [Lane];
 /// All suites. No check of the first two stages depends on timing.
 pub const SUITES: &[Stage] = &[
     &[&[checks::FMT, checks::BUILD], &[benches::SUITE, rig::SUITE]],
-    &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH, checks::RTL], &[hdl::SUITE]],
+    &[&[checks::CLIPPY, features::SUITE, docs::SUITE, checks::PUBLISH], &[hdl::SUITE, checks::RTL]],
     &[&[vm::SUITE, checks::MPI, counts::SUITE, release::SUITE], &[tests::SUITE, hdl::PYTHON]],
 ];
 
