@@ -43,7 +43,7 @@ fn a_synchronous_doorbell_write_completes_a_chain() {
     let mut bench = Bench::new(EmulatorOptions { synchronous: true, ..EmulatorOptions::default() });
     let list = chain(0x1000, &[Desc::h2c(0x8_0000, 0, 0x1_0000)]);
     bench.start(H2C, &list, 0x0400_0001);
-    bench.wait_word(0x100, 1);
+    assert_eq!(bench.wait_word(0x100, 1), 1);
     assert_eq!(bench.read(H2C + 0x40), 0);
     bench.clean();
 }

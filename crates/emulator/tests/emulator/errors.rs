@@ -36,7 +36,7 @@ fn a_bad_magic_number_stops() {
     let mut bad = list(&[(good(), 2), (good(), 3)]);
     bad.bytes[32 + 2] ^= 1;
     assert_eq!(run(&mut bench, &bad, ALL), (0x14, 1));
-    bench.wait_word(0x100, 1);
+    assert_eq!(bench.wait_word(0x100, 1), 1);
     bench.clean();
 }
 
@@ -46,8 +46,7 @@ fn a_refused_fetch_sets_the_bits_seen_on_hardware() {
     let mut lost = list(&[(good(), 2)]);
     lost.bytes[24..].copy_from_slice(&0x7000_0000u64.to_le_bytes());
     assert_eq!(run(&mut bench, &lost, ALL), (0x8_0014, 1));
-    // There is no write-back of an error.
-    bench.wait_word(0x100, 1);
+    assert_eq!(bench.wait_word(0x100, 1), 1, "no write-back of an error");
     let fault = bench.card.dma_faults()[0];
     assert_eq!((fault.iova, fault.write), (0x7000_0000, false));
     assert_eq!((fault.purpose, fault.reason), (Purpose::Fetch, DmaFaultReason::Unmapped));
@@ -92,7 +91,7 @@ fn axi_errors_are_logged_if_enabled() {
     assert_eq!(run(&mut bench, &list(&[(good(), 0), (nowhere, 0), (good(), 3)]), ALL), (0x4000, 1));
     let unseen = list(&[(good(), 0), (nowhere, 0), (good(), 3)]);
     assert_eq!(run(&mut bench, &unseen, KERNEL), (0, 3));
-    bench.wait_word(0x100, 3);
+    assert_eq!(bench.wait_word(0x100, 3), 3);
     bench.start(0x1000, &list(&[(Desc::c2h(64 << 30, 0x8000, 64), 3)]), 0x04f8_3e7f);
     bench.wait_register(0x1040, 0xffff_ffff, 0x200);
     bench.clean();

@@ -187,14 +187,6 @@ impl Bench {
         }
     }
 
-    /// Waits for a word of memory: a write-back follows the registers that show the completion.
-    pub fn wait_word(&self, address: u64, expected: u32) {
-        let end = Instant::now() + DEADLINE;
-        while self.word(address) != expected {
-            assert!(Instant::now() < end, "{address:#x} is {:#x}, not {expected:#x}", self.word(address));
-        }
-    }
-
     /// Asserts that no rule was broken and no access refused.
     pub fn clean(&self) {
         assert_eq!(self.violations(), [""; 0]);

@@ -168,7 +168,7 @@ fn the_shell_times_out_unanswered_writes() {
     logic.respond([AxiResponse::Okay(0); 3]);
     bench.wait_register(0x40, BUSY, 0);
     assert_eq!(bench.read(0x48), 1);
-    bench.wait_word(0x100, 1);
+    assert_eq!(bench.wait_word(0x100, 1), 1);
     assert_eq!(bench.card.counters().axi_timeouts, 5);
     logic.wait(|state| state.discarded == 5);
 }
