@@ -91,6 +91,8 @@ fn watch_marks_changes() {
     assert_eq!(register(&last, "msm", "cycles")["changed"], true);
     assert_eq!(register(&last, "msm", "image_id")["changed"], false);
     assert_eq!(register(&last, "msm", "image_id")["changed_fields"], serde_json::json!([]));
+    // The word after the option is the block, not the interval.
+    assert!(run("regs --watch h2c0 --times 1").good().contains("h2c0"));
     run("regs msm --watch=never").bad(2, &["not a number of seconds"]);
     run("regs msm --times 2").bad(2, &["--watch"]);
 }
