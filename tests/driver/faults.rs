@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 use xdma::card::{Card, CardError, CardOptions};
-use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Ring, TransferError};
+use xdma::channel::{Channel, ChannelOptions, CloseError, EngineError, Poll, Ring, TransferError};
 use xdma::memory::Buffer;
 use xdma::msm::{JobError, Msm, MsmOptions, MsmSubmitError, Points, ScalarForm, Scalars};
 use xdma::regs::Direction;
@@ -72,6 +72,58 @@ fn texts(with: BadCompletion) -> [&'static str; 2] {
 fn failed(error: &TransferError, text: &str) {
     assert!(matches!(error.engine(), Some(EngineError::Failed { .. })), "{error}");
     assert!(error.to_string().contains(text), "{text:?} is not in: {error}");
+}
+
+/// The answer for a ticket never changes, and a finished transfer has its data, in whichever order and way the program asks.
+#[test]
+fn transfers_before_a_failure_are_finished_and_those_after_it_are_not() {
+    const PART: u64 = 4096;
+    let data = pattern(8 * PART as usize, 7);
+    for (ring, failing) in
+        [Ring::Chain, Ring::Credits].into_iter().flat_map(|ring| (0..8).map(move |at| (ring, at)))
+    {
+        for (polls, backwards) in [(false, false), (false, true), (true, false), (true, true)] {
+            let bench = Bench::memory(EmulatorOptions::default());
+            let card = bench.open();
+            let mut source = card.allocate(8 * PART, Direction::H2C).unwrap();
+            source.write(0, &data).unwrap();
+            let mut h2c = card.h2c(0).unwrap();
+            h2c.transfer(&source, 0..8 * PART, 0x1000, LIMIT).unwrap();
+            bench.inject(Kind::AxiSlaveError.on(Direction::C2H, 0).after(failing));
+            let options = ChannelOptions { ring: Some(ring), ..ChannelOptions::default() };
+            let mut c2h = card.channel(Direction::C2H, 0, options).unwrap();
+            let sink = card.allocate(8 * PART, Direction::C2H).unwrap();
+            let mut tickets = vec![];
+            for at in 0..8 {
+                let start = at * PART;
+                match c2h.submit(&sink, start..start + PART, 0x1000 + start) {
+                    Ok(ticket) => tickets.push((at, ticket)),
+                    Err(error) => assert!(error.engine().is_some() && at > failing, "{error}"),
+                }
+            }
+            if backwards {
+                tickets.reverse();
+            }
+            for (at, ticket) in tickets {
+                let mut ask = || match polls {
+                    true => loop {
+                        match c2h.poll(ticket) {
+                            // The engine may not have written the failure back.
+                            Ok(Poll::Pending) => drop(c2h.check()),
+                            answer => break answer.is_ok(),
+                        }
+                    },
+                    false => c2h.wait(ticket, LIMIT).is_ok(),
+                };
+                let answers = [ask(), ask()];
+                assert_eq!(answers, [at < failing; 2], "{ring} {failing} {at} {polls} {backwards}");
+                let mut seen = vec![0; PART as usize];
+                sink.read(at * PART, &mut seen).unwrap();
+                let start = (at * PART) as usize;
+                assert!(at >= failing || seen == data[start..start + PART as usize], "{ring} {failing} {at}");
+            }
+        }
+    }
 }
 
 #[test]

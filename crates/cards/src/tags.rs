@@ -94,7 +94,7 @@ mod tests {
         let points: Vec<G1Affine> = (0..20).map(|_| G1Affine::rand(&mut rng)).collect();
         let scalars: Vec<Fr> = (0..10).map(|_| Fr::rand(&mut rng)).collect();
         let tags = Tags::new(&points, &mut rng);
-        // Not `VariableBaseMSM`, which takes 20 s to compile.
+        // Not `VariableBaseMSM`, whose generic code would be compiled for this test alone.
         let sum = |points: &[G1Affine]| {
             points.iter().zip(&scalars).map(|(&point, scalar)| point * scalar).sum::<G1Projective>()
         };

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 pub const SUITE: Suite = Suite {
     name: "benches",
     about: "instruction counts of the hot path; with --full also scaling, and the bandwidth of the emulated card",
-    minutes: 0.7,
+    minutes: 2.8,
     level: Level::Default,
     needs: &["cc", "valgrind"],
     run: |run| {

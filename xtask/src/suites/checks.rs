@@ -36,7 +36,7 @@ pub const BUILD: Suite = Suite {
 pub const CLIPPY: Suite = Suite {
     name: "clippy",
     about: "no warnings in any target of the workspace",
-    minutes: 1.0,
+    minutes: 4.0,
     level: Level::Quick,
     needs: &["cargo-clippy", "cc"],
     run: |run| {
@@ -49,7 +49,7 @@ pub const CLIPPY: Suite = Suite {
 pub const PUBLISH: Suite = Suite {
     name: "publish",
     about: "the crates can be published; with --full they also build from their packages",
-    minutes: 0.1,
+    minutes: 0.5,
     level: Level::Default,
     needs: &["c++", "cc", "verilator"],
     run: |run| {
@@ -62,7 +62,7 @@ pub const PUBLISH: Suite = Suite {
 pub const RTL: Suite = Suite {
     name: "rtl",
     about: "the simulated design, and the driver, the examples and the feed study on it; with --full, also the build with traces, and the tests of the driver and the emulated card on the DMA engine",
-    minutes: 2.5,
+    minutes: 3.5,
     level: Level::Default,
     needs: &["c++", "cc", "verilator"],
     run: |run| {
@@ -97,7 +97,7 @@ fn engine_tests(run: &mut Run, list: &str, tests: &str) -> Result<()> {
 pub const MPI: Suite = Suite {
     name: "mpi",
     about: "sums over several ranks that `mpirun` starts, and their failures",
-    minutes: 1.5,
+    minutes: 2.3,
     level: Level::Default,
     needs: &["cargo-clippy", "cc", LIBCLANG, "mpicc", "mpirun"],
     run: |run| {

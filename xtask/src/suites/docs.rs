@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 pub const SUITE: Suite = Suite {
     name: "docs",
     about: "the documentation of every published crate is complete and has no broken links",
-    minutes: 0.5,
+    minutes: 2.8,
     level: Level::Default,
     needs: &["cc"],
     run: |run| {

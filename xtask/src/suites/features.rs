@@ -14,7 +14,7 @@ const LIST: &str = "docs/dependencies.md";
 pub const SUITE: Suite = Suite {
     name: "features",
     about: "few dependencies by default; with --full, each feature of each package compiles alone",
-    minutes: 1.0,
+    minutes: 0.3,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {

@@ -6,7 +6,7 @@ use crate::vm::rig::{self, Rig};
 pub const SUITE: Suite = Suite {
     name: "rig",
     about: "the components of the virtual machines: QEMU, a kernel and its VFIO modules, udev",
-    minutes: 1.0,
+    minutes: 1.3,
     level: Level::Default,
     needs: rig::NEEDS,
     run: |run| {

@@ -12,7 +12,7 @@ const LONG: &str = "tests conformance, examples, model, reports, tool and others
 pub const SUITE: Suite = Suite {
     name: "tests",
     about: "unit, integration and documentation tests; with --quick the shorter ones",
-    minutes: 3.5,
+    minutes: 11.0,
     level: Level::Quick,
     needs: &["cc"],
     run: |run| {

@@ -17,7 +17,7 @@ use std::time::Instant;
 pub const SUITE: Suite = Suite {
     name: "vm",
     about: "the driver under the kernel's vfio-pci, in six virtual machines; with --full in all of them",
-    minutes: 4.5,
+    minutes: 11.0,
     level: Level::Default,
     needs: rig::NEEDS,
     run: run_machines,
