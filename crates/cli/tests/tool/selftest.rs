@@ -91,7 +91,7 @@ fn faulty(fault: impl Into<Injection>) -> EmulatorOptions {
 fn stops_with(fault: Kind, step: &str, part: &str) {
     let mut options = faulty(fault);
     if fault == Kind::WriteBackEarly {
-        let completion = Duration::from_millis(20);
+        let completion = Duration::from_millis(100);
         options.latency = Latency { completion, ..Latency::default() };
     }
     println!("{fault:?}");
@@ -110,7 +110,8 @@ fn each_fault_stops_the_test_at_its_step() {
         (WriteBackDropped, "write-back", "the write-back in host memory is 0x0"),
         (WriteBackDelayed(late), "write-back", "later the write-back in host memory is"),
         (WriteBackRepeated, "write-back", "the write-back in host memory is 0x1"),
-        (WriteBackEarly, "write-back", "when the engine had counted 0"),
+        // On a busy machine, the count may be read so late that only the second list shows the fault.
+        (WriteBackEarly, "write-back", "when the engine had counted"),
         // On a busy machine, the wait for the first interrupt fails before the sleeps do.
         (InterruptLost, "interrupts", "interrupt"),
         (InterruptRepeated, "interrupts", "caused 2 interrupts"),
