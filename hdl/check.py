@@ -5,7 +5,7 @@ PART selects the checks whose names start with it. These parts run by default:
 
     self       unit tests of this program
     lint       Verilator -Wall, verible, yosys and Icarus; no implicit nets
-    illegal    Verilator, yosys and Icarus accept the defaults; Verilator rejects every illegal parameter value in lint/illegal.toml
+    illegal    Verilator accepts the defaults and rejects every illegal parameter value in lint/illegal.toml
     proofs     the proof of each formally verified module: by induction, or bounded
     cocotb     the design under an independent AXI master, the engine between independent AXI slaves
     synthesis  the size of the feed, against a limit
@@ -14,7 +14,7 @@ These run if named, or with `--all`:
 
     covers     the cover task of each proof, and three proofs with a deeper bound
     planted    each bug in formal/planted.toml is found by the check named there
-    everywhere yosys and Icarus also reject every illegal parameter value
+    everywhere the checks of illegal, with yosys and Icarus
     multiplier the size of the tiled multiplier, against a limit
     engine     the size of the DMA engine with 1 + 1 and 4 + 4 channels, against limits
 

@@ -16,7 +16,7 @@ pub fn parse(output: &str) -> Option<Tally> {
             tally.passed += passed;
             failed += failures;
             shown = None;
-        } else if let Some((name, verdict)) = test_line(line) {
+        } else if let Some((name, verdict)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... ")) {
             match verdict.split_once(", ").unwrap_or((verdict, "ignored without a reason")) {
                 ("FAILED", _) => tally.failed.push(name.into()),
                 ("ignored", why) => tally.skipped.push(format!("{name}: {why}")),
@@ -51,11 +51,6 @@ fn result_line(line: &str) -> Option<[usize; 2]> {
     let mut counts = counts.split("; ");
     let mut next = |word| counts.next()?.strip_suffix(word)?.parse().ok();
     Some([next(" passed")?, next(" failed")?])
-}
-
-/// Parses `test NAME ... VERDICT`.
-fn test_line(line: &str) -> Option<(&str, &str)> {
-    line.strip_prefix("test ")?.split_once(" ... ")
 }
 
 #[cfg(test)]
