@@ -30,6 +30,7 @@ use super::server::connect;
 use super::{CardCounters, DmaFault, EmulatorOptions, Violation};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -111,11 +112,17 @@ struct Envelope<T> {
     body: T,
 }
 
-/// Encodes a message as a line.
+/// Encodes a message as a line. Messages become JSON by way of [`Value`], as options do, since the code that converts a type is compiled
+/// for each format again.
 fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(message)?;
+    let mut line = serde_json::to_vec(&serde_json::to_value(message)?)?;
     line.push(b'\n');
     Ok(line)
+}
+
+/// Decodes a line.
+fn decode<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_value(serde_json::from_slice(line)?)
 }
 
 /// A non-blocking socket or serial line.
@@ -182,7 +189,7 @@ impl ControlClient {
         self.send(request, end)?;
         loop {
             let line = self.receive(end)?;
-            match serde_json::from_slice::<Envelope<Result<Response, String>>>(&line) {
+            match decode::<Envelope<Result<Response, String>>>(&line) {
                 Ok(response) if response.id == self.id => return Ok(response.body),
                 _ => tracing::debug!("ignoring an unrelated line: {}", excerpt(&line)),
             }

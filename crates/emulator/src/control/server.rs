@@ -7,7 +7,7 @@
 //! | does not read responses | its next request is not read until then; dropped after [`RESPONSE_TIMEOUT`] |
 //! | sends many requests | one request per turn |
 
-use super::{Envelope, Log, Request, Response, encode, excerpt};
+use super::{Envelope, Log, Request, Response, decode, encode, excerpt};
 use crate::EmulatedCard;
 use crate::admission::timespec;
 use crate::logic::Design;
@@ -226,7 +226,7 @@ impl Connection {
         }
         let Some(request) = self.next_line() else { return self.read() };
         // A client that was killed leaves an incomplete line behind.
-        match serde_json::from_slice(&request) {
+        match decode(&request) {
             Ok(Envelope { id, body }) => self.respond(&encode(&Envelope { id, body: execute(body) })?)?,
             Err(_) => tracing::warn!("invalid request: {}", excerpt(&request)),
         }
