@@ -241,8 +241,8 @@ fn main() {
     );
     if others > MAX_OTHERS {
         println!(
-            "warning: other programs took up to {:.0} % of the processors, so these figures are not those of an idle host and of \
-             this crowd: stop other work on this machine, and measure again",
+            "warning: other programs took up to {:.0} % of the processors, so these figures do not describe an idle \
+             host: stop other work on this machine, and measure again",
             100.0 * others
         );
     }

@@ -27,7 +27,7 @@ pub fn bandwidth(bytes: u64, seconds: f64) -> String {
 /// Describes an error about a file, with a remedy. `action` is what cannot be done, such as "read".
 pub fn cannot(action: &str, path: &Path) -> String {
     format!(
-        "cannot {action} {}; check that this is a file, that its directory exists, and that you may access it (`ls -ld` shows both)",
+        "cannot {action} {}; check that it is a file, that its directory exists, and that you may access both (`ls -ld`)",
         path.display()
     )
 }

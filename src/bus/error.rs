@@ -72,7 +72,7 @@ pub enum BusError {
     #[error("in the environment variable XDMA_VFIO: {0}")]
     UnknownMode(UnknownMode),
     /// The path exists, but no vfio-user server is listening on it.
-    #[error("{} is not a vfio-user card: {reason}; name the socket at which a card is served", path.display())]
+    #[error("{} is not a vfio-user card: {reason}; name the socket on which a card is served", path.display())]
     NotACard {
         /// The path that was opened.
         path: PathBuf,

@@ -408,7 +408,7 @@ impl DmaSpace {
         if self.fell_back() && self.is_warning_due(len) {
             let page = PageSize::Base;
             tracing::warn!(
-                "no 2 MiB hugepages are free, using pages of {page}: `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`"
+                "no 2 MiB hugepages are free, so pages of {page} are used; to reserve hugepages: `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`"
             );
         }
         Ok(buffer)

@@ -118,7 +118,7 @@ pub enum Error {
     },
     /// The image belongs to a different PCI function.
     #[error(
-        "an image cannot change the PCI function: its identifiers, capabilities and BARs must stay the same; start another card"
+        "an image cannot change the PCI function, whose identifiers, capabilities and BARs must stay the same: start another card for it"
     )]
     FunctionMismatch,
     /// The fault plan names a channel that the card does not have.
@@ -127,7 +127,7 @@ pub enum Error {
     /// There is no model of the DMA engine with these channels.
     #[cfg(feature = "rtl-dma")]
     #[error(
-        "the simulated DMA engine has memory-mapped channels, 4 + 4, 1 + 1, 1 + 3 or 3 + 1; this card has {} + {}, {:?}",
+        "the simulated DMA engine has only memory-mapped channels, and only 4 + 4, 1 + 1, 1 + 3 or 3 + 1 of them (H2C + C2H); this card has {} + {}, {:?}",
         .0.h2c, .0.c2h, .0.interface
     )]
     Engine(xdma_card_file::Channels),

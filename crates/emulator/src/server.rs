@@ -70,7 +70,7 @@ impl Service {
             Some(path) => (None, listen_at(path)?),
             None => {
                 let directory = private("xdma-").tempdir().map_err(|error| {
-                    let remedy = "set TMPDIR to a directory that exists and that this user may write to";
+                    let remedy = "set TMPDIR to an existing directory that this user may write to";
                     io::Error::new(error.kind(), format!("{error}; {remedy}"))
                 })?;
                 let listening = listen(directory.path())?;

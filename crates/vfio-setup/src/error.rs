@@ -248,11 +248,11 @@ pub fn file_remedy(error: &io::Error) -> &'static str {
         Kind::NotADirectory => "a part of the path is a file, not a directory: check the path",
         Kind::AlreadyExists => "choose another path",
         Kind::AddrInUse => "end the process that uses it, or choose another path",
-        Kind::InvalidInput | Kind::InvalidFilename => "choose a shorter path without unusual characters",
-        Kind::InvalidData => "name a file of text",
+        Kind::InvalidInput | Kind::InvalidFilename => "choose another path: this one is too long, or has characters that are not allowed",
+        Kind::InvalidData => "name a text file",
         Kind::StorageFull | Kind::QuotaExceeded => "free some space, or use another file system",
         Kind::FileTooLarge => "check the limit (`ulimit -f`), or use another file system",
-        Kind::ReadOnlyFilesystem => "use a file system that is mounted for writing",
+        Kind::ReadOnlyFilesystem => "use a file system that is mounted read-write",
         _ => "use another file, or look for the cause in the kernel log (`sudo dmesg`)",
     }
 }
