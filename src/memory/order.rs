@@ -41,6 +41,13 @@ pub fn uses<T>(memory: &Arc<T>) -> usize {
     count
 }
 
+/// Orders the finding that an `Arc` was dropped before what follows.
+///
+/// `Arc` drops a reference with Release ordering, and this is the matching Acquire: `Weak::upgrade` that fails is Relaxed.
+pub fn after_drop() {
+    fence(Ordering::Acquire);
+}
+
 /// The jobs that a channel has in flight, at most `N`, each with the number of the program that it runs. Only the channel's owner
 /// writes this. Any thread may read it to find out whether certain programs are in flight.
 #[derive(Debug)]
@@ -72,11 +79,12 @@ impl<const N: usize> InFlight<N> {
 
     /// Records that job `number` begins and runs `program`. Only for the owner, with fewer than `N` jobs in flight.
     ///
-    /// Relaxed is sufficient: a thread that calls [`count`](Self::count) to find out about the job's memory received that memory
-    /// from this thread after the job began, which synchronises the two threads.
+    /// Relaxed is sufficient for `next`: a thread that calls [`count`](Self::count) to find out about the job's memory received that
+    /// memory from this thread after the job began, which synchronises the two threads. The slot is stored with Release ordering,
+    /// since it may be all that another thread sees of the end of the job that had the slot before.
     #[inline(always)]
     pub fn begin(&self, number: u64, program: u64) {
-        self.programs[number as usize % N].store(program, Ordering::Relaxed);
+        self.programs[number as usize % N].store(program, Ordering::Release);
         self.next.store(number + 1, Ordering::Relaxed);
     }
 
@@ -89,12 +97,12 @@ impl<const N: usize> InFlight<N> {
     }
 
     /// Returns how many jobs in flight run a program for which `is_wanted` returns true. The Acquire matches the Release in
-    /// [`end_before`](Self::end_before).
+    /// [`end_before`](Self::end_before) and [`begin`](Self::begin).
     pub fn count(&self, is_wanted: impl Fn(u64) -> bool) -> usize {
         let next = self.next.load(Ordering::Relaxed);
         let done = self.done.load(Ordering::Acquire);
         // A slot may be reused concurrently, by a job that is then in flight itself.
-        let program = |number: u64| self.programs[number as usize % N].load(Ordering::Relaxed);
+        let program = |number: u64| self.programs[number as usize % N].load(Ordering::Acquire);
         (done..next).filter(|&number| is_wanted(program(number))).count()
     }
 }

@@ -8,7 +8,7 @@ use super::sealed::Writers;
 use super::shared_memory::SharedMemory;
 use super::{
     Buffer, HostMemory, HugePages, IovaAllocator, MapError, MemoryError, PageSize, Process, RegisterError,
-    Registered, Running, ToCard,
+    Registered, Running, ToCard, order,
 };
 use std::any::Any;
 use std::fmt;
@@ -226,7 +226,10 @@ impl Mapping {
     /// Returns the number of runs in flight, on any channel, of programs for whose numbers `is_wanted` returns true.
     pub(super) fn runs(&self, is_wanted: &dyn Fn(u64) -> bool) -> usize {
         let channels = lock(&self.space.channels);
-        channels.iter().filter_map(Weak::upgrade).map(|running| running.count(is_wanted)).sum()
+        let runs = channels.iter().filter_map(Weak::upgrade).map(|running| running.count(is_wanted)).sum();
+        // A channel that was closed has ended all of its jobs.
+        order::after_drop();
+        runs
     }
 
     /// Keeps `owner` alive until the card's access to the memory is revoked.

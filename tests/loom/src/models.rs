@@ -4,7 +4,7 @@ use crate::card::{Cell, Shared};
 use crate::order::{self, Claims};
 use crate::orderings::{
     Count, DriverOrderings, NoFenceAfterCompletion, NoFenceBeforeDoorbell, Orderings, RelaxedCount,
-    RelaxedLeave,
+    RelaxedLeave, ReusedSlot,
 };
 use crate::sync;
 use loom::sync::Arc;
@@ -181,6 +181,7 @@ fn data_is_visible_when_its_completion_is() {
 #[test]
 fn memory_is_reused_only_after_the_card_has_finished_with_it() {
     holds(reuse::<DriverOrderings>);
+    holds(reuse::<ReusedSlot>);
     fails(reuse::<NoFenceAfterCompletion>);
     fails(reuse::<RelaxedLeave>);
     fails(reuse::<RelaxedCount>);

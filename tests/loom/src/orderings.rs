@@ -53,6 +53,34 @@ impl Orderings for DriverOrderings {
     type Count = InFlight;
 }
 
+/// The driver's count with a single slot, which the next job gets when the first has ended.
+pub struct ReusedSlot(order::InFlight<1>);
+
+impl Default for ReusedSlot {
+    fn default() -> Self {
+        Self(order::InFlight::new(5))
+    }
+}
+
+impl Count for ReusedSlot {
+    fn enter(&self) {
+        self.0.begin(5, 1);
+    }
+
+    fn leave(&self) {
+        self.0.end_before(6);
+        self.0.begin(6, 2);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0.count(|program| program == 1)
+    }
+}
+
+impl Orderings for ReusedSlot {
+    type Count = Self;
+}
+
 pub struct NoFenceBeforeDoorbell;
 
 impl Orderings for NoFenceBeforeDoorbell {
