@@ -95,11 +95,12 @@ fn send(card: &Card, mut sender: Sender, args: &Args, first_error: &FirstError) 
         let bytes = buffer.as_mut_slice::<u8>()?;
         bytes[..len].iter_mut().enumerate().for_each(|(at, each)| *each = byte(packet, at));
         // `send` sets EOP in the last descriptor, which ends the packet. `send_part` would not.
-        let ticket = sender.send(&buffer, 0..len as u64)?;
+        let failed = || format!("packet {packet} was not sent");
+        let ticket = sender.send(&buffer, 0..len as u64).with_context(failed)?;
         let Some(sent) = first_error.wait(LIMIT, |limit| Ok(sender.wait(ticket, limit)?)) else {
             return Ok(());
         };
-        sent.with_context(|| format!("packet {packet} was not sent"))?;
+        sent.with_context(failed)?;
     }
     Ok(sender.close()?)
 }
@@ -132,7 +133,7 @@ fn receive(receiver: &mut Receiver, args: &Args, first_error: &FirstError) -> Re
         }
         // Until its buffer is recycled, the engine cannot fill it again. A slow program therefore delays the stream, but loses
         // nothing.
-        receiver.recycle(received)?;
+        receiver.recycle(received).with_context(|| format!("packet {packet} was not received"))?;
     }
     let (seconds, ring) = (begin.elapsed().as_secs_f64(), receiver.channel().ring());
     println!(

@@ -112,15 +112,14 @@ struct Envelope<T> {
     body: T,
 }
 
-/// Encodes a message as a line. Messages become JSON by way of [`Value`], as options do, since the code that converts a type is compiled
-/// for each format again.
+/// Encodes a message as a line.
 fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
-    let mut line = serde_json::to_vec(&serde_json::to_value(message)?)?;
+    let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// Decodes a line.
+/// Decodes a line, by way of a [`Value`] as options are, since the code that decodes a type is compiled for each format again.
 fn decode<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
     serde_json::from_value(serde_json::from_slice(line)?)
 }

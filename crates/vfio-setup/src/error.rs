@@ -248,7 +248,9 @@ pub fn file_remedy(error: &io::Error) -> &'static str {
         Kind::NotADirectory => "a part of the path is a file, not a directory: check the path",
         Kind::AlreadyExists => "choose another path",
         Kind::AddrInUse => "end the process that uses it, or choose another path",
-        Kind::InvalidInput | Kind::InvalidFilename => "choose another path: this one is too long, or has characters that are not allowed",
+        Kind::InvalidInput | Kind::InvalidFilename => {
+            "choose another path: this one is too long, or has characters that are not allowed"
+        }
         Kind::InvalidData => "name a text file",
         Kind::StorageFull | Kind::QuotaExceeded => "free some space, or use another file system",
         Kind::FileTooLarge => "check the limit (`ulimit -f`), or use another file system",

@@ -121,8 +121,7 @@ fn errors_about_files_have_a_remedy() {
             run(&command).bad(1, &["cannot ", path.as_str(), remedy]);
         }
     }
-    run(&format!("emulate --socket {directory}/socket --faults {file}"))
-        .bad(1, &["UTF-8; name a text file"]);
+    run(&format!("emulate --socket {directory}/socket --faults {file}")).bad(1, &["UTF-8; name a text file"]);
     run(&format!("man --dir {file}")).bad(1, &["cannot write manual pages to", "; choose another path"]);
     run(&format!("emulate --socket {missing}")).bad(1, &["does not exist; create it"]);
     run(&format!("info --card {directory}/card.toml"))
@@ -131,10 +130,7 @@ fn errors_about_files_have_a_remedy() {
         .bad(3, &["not a socket; name the socket on which a card is served"]);
     let output = xdma("info").env("TMPDIR", path.join("missing")).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        text.contains("No such file") && text.contains("set TMPDIR to an existing directory"),
-        "{text}"
-    );
+    assert!(text.contains("No such file") && text.contains("set TMPDIR to an existing directory"), "{text}");
 }
 
 /// Every command fails if the disk is full.
