@@ -145,16 +145,29 @@ impl Channel {
                 true => PollResult::Ready,
                 false => self.outcome(number),
             },
-            Ok(()) if !self.is_recalled() => PollResult::Pending,
+            Ok(()) if self.may_start() => PollResult::Pending,
             reaped => self.poll_after_failure(number, reaped),
         }
+    }
+
+    /// Returns whether jobs that wait may be started: the channel has not failed, and the kernel does not want the card back.
+    #[inline(always)]
+    fn may_start(&self) -> bool {
+        self.queue.failure().is_none() && !self.is_recalled()
     }
 
     /// Handles an engine that failed, and a card that the kernel requested back.
     #[cold]
     #[inline(never)]
     fn poll_after_failure(&mut self, number: u64, reaped: Result<(), Fail>) -> PollResult {
-        match reaped.map_err(EngineError::from).and_then(|()| self.stop_for_recall()) {
+        let result = match (reaped, self.queue.failure()) {
+            (Ok(()), _) if self.is_recalled() => self.stop_for_recall(),
+            // The engine has the job: it may still finish.
+            (Ok(()), Some(_)) if !self.queue.is_waiting(number) => return PollResult::Pending,
+            (_, Some(failure)) => Err(failure.clone()),
+            (reaped, None) => reaped.map_err(|error| self.close_after(*error)),
+        };
+        match result {
             Err(error) if number >= self.queue.done() => PollResult::Failed(Box::new(error.into())),
             // A job may have finished before the failure.
             _ => self.outcome(number),
@@ -184,7 +197,7 @@ impl Channel {
         }
         // The engine has completed at most one job of a ring with one job at a time.
         while self.retire_oldest() && !F::ONE_JOB {}
-        if self.queue.has_waiting() { self.advance_fast::<F>() } else { Ok(()) }
+        if self.queue.has_waiting() && self.may_start() { self.advance_fast::<F>() } else { Ok(()) }
     }
 
     #[cold]
@@ -263,6 +276,9 @@ impl Channel {
     /// Enables the interrupt of a channel with [`ChannelOptions::interrupt`](super::ChannelOptions::interrupt) again. Poll
     /// after this call, not before: a completion between a poll and this call would not interrupt. Starting a chain enables the
     /// interrupt automatically.
+    ///
+    /// Sleep at most a few milliseconds at a time while several transfers are in flight on a chain ring: the engine may report one
+    /// before it is idle, and no interrupt reports when a poll can start the next.
     ///
     /// # Errors
     ///

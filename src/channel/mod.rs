@@ -29,7 +29,7 @@
 //! | the same, credits ring | 129, with one register write |
 //! | submitting one transfer and waiting for it once it is done, chain ring | 176 |
 //! | the same, credits ring | 151 |
-//! | the same, chain ring, with 16 or 250 transfers in flight | 253 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 259 |
 //! | building a chain, per descriptor | 39 |
 //!
 //! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and up to 4 for the counts of

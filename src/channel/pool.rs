@@ -252,7 +252,7 @@ impl Pool {
 impl Waitable for Pool {
     type Ticket = PoolTicket;
 
-    /// Polls all channels, because a poll also starts a chain that waits in its channel.
+    /// Polls all channels with a part of the transfer, because a poll also starts a chain that waits in its channel.
     fn poll(&mut self, ticket: PoolTicket) -> Result<Poll, PollError> {
         Pool::poll(self, ticket)
     }
@@ -278,6 +278,10 @@ impl Waitable for Pool {
     fn busy_channel(&self) -> &Channel {
         let busy = self.channels().find(|channel| channel.in_flight() > 0);
         busy.unwrap_or(&self.members[0].channel)
+    }
+
+    fn is_between_jobs(&self) -> bool {
+        self.channels().any(Waitable::is_between_jobs)
     }
 }
 

@@ -333,9 +333,16 @@ impl Channel {
     #[cold]
     #[inline(never)]
     fn post_failed(&mut self, error: EngineError) -> Refusal {
+        Box::new(self.close_after(error).into())
+    }
+
+    /// Rejects all jobs from now on, after an access to the registers failed: how many descriptors the engine has is not known.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn close_after(&mut self, error: EngineError) -> EngineError {
         let error = self.record_error(error);
         self.queue.close(error.clone());
-        Box::new(error.into())
+        error
     }
 
     /// Posts as many descriptors of waiting jobs as possible: the fast path.

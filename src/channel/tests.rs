@@ -29,6 +29,8 @@ pub(super) struct Fake {
 const STATUS: u64 = 0x40;
 const COMPLETED: u64 = 0x48;
 const CREDITS: u64 = 0x408c;
+/// The lower half of the address of the descriptor with which the engine starts.
+const FIRST_DESCRIPTOR: u64 = 0x4080;
 
 impl Fake {
     fn open(self: &Arc<Self>, ring: Ring) -> Channel {
@@ -508,10 +510,15 @@ impl MappedBar {
         Self(registers)
     }
 
+    /// Returns the address in the registers at `offset`.
+    fn address(&self, offset: u64) -> u64 {
+        let [low, high] = [0, 1].map(|at| self.0[offset as usize / 4 + at].load(Ordering::Relaxed));
+        u64::from(high) << 32 | u64::from(low)
+    }
+
     /// Returns the channel's current write-back address.
     fn write_back(&self) -> u64 {
-        let [low, high] = [0x88, 0x8c].map(|at| self.0[at / 4].load(Ordering::Relaxed));
-        u64::from(high) << 32 | u64::from(low)
+        self.address(0x88)
     }
 }
 
@@ -548,19 +555,90 @@ fn a_recalled_card_is_stopped_and_finished_transfers_are_kept() {
         let buffer = channel.space.allocate(128, Access::CardReads).unwrap();
         let first = channel.submit(&buffer, 0..64, 0).unwrap();
         let second = channel.submit(&buffer, 64..128, 0).unwrap();
+        let started = fake.get(FIRST_DESCRIPTOR);
         fake.recalled.store(true, Ordering::Relaxed);
         let error = channel.submit(&buffer, 0..64, 0).unwrap_err();
         assert!(matches!(error.engine(), Some(EngineError::Recalled { .. })), "{ring}: {error}");
         fake.write_back(1);
         let error = channel.poll(second).unwrap_err();
         assert!(matches!(error.engine(), Some(EngineError::Recalled { .. })), "{ring}: {error}");
-        let expected = format!("{ring} ring: 1 in flight, the oldest at ");
+        let expected = format!("{ring} ring: 1 in flight, ");
         assert!(error.to_string().contains(&expected), "{error}");
         assert_eq!(channel.poll(first).unwrap(), Poll::Ready, "{ring}");
         assert_eq!(fake.credits.load(Ordering::Relaxed), 0, "Run was cleared");
+        assert_eq!(fake.get(FIRST_DESCRIPTOR), started, "the second transfer was not started");
         assert_eq!(channel.in_flight(), 0);
         assert!(matches!(channel.recover(), Err(EngineError::Recalled { .. })));
         channel.close().unwrap();
+    }
+}
+
+/// After an access to the registers failed, it is not known what the engine has: nothing is started until the channel is recovered.
+#[test]
+fn a_queued_transfer_that_cannot_be_started_fails_for_good() {
+    let fake = Arc::new(Fake::default());
+    let mut channel = fake.open(Ring::Chain);
+    let buffer = channel.space.allocate(128, Access::CardReads).unwrap();
+    let first = channel.submit(&buffer, 0..64, 0).unwrap();
+    let second = channel.submit(&buffer, 64..128, 0).unwrap();
+    let started = fake.get(FIRST_DESCRIPTOR);
+    fake.write_back(1);
+    fake.gone.store(true, Ordering::Relaxed);
+    let error = channel.poll(second).unwrap_err();
+    assert!(matches!(error.engine(), Some(EngineError::Gone { ring: Some(_), .. })), "{error:?}");
+    fake.gone.store(false, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert_eq!(channel.poll(first).unwrap(), Poll::Ready);
+        let error = channel.poll(second).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error:?}");
+        let error = channel.submit(&buffer, 0..64, 0).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error:?}");
+    }
+    assert_eq!(fake.get(FIRST_DESCRIPTOR), started);
+    channel.recover().unwrap();
+    let third = channel.submit(&buffer, 0..64, 0).unwrap();
+    fake.write_back(1);
+    assert_eq!(channel.poll(third).unwrap(), Poll::Ready);
+    assert!(channel.poll(second).is_err());
+}
+
+/// Transfers and programs that wait for each other on a card with mapped registers: each is started by the poll that sees the one before
+/// it end. An error in the middle ends those after it, and none before it.
+#[test]
+fn chains_are_executed_in_order_at_any_depth() {
+    const JOBS: usize = 250;
+    for failing in [0, 1, 100, JOBS - 1, JOBS] {
+        let (fake, bar) = (Arc::new(Fake::default()), Arc::new(MappedBar::new()));
+        let mut channel = fake.open_through(bar.clone(), Ring::Chain);
+        let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+        let program = program(&channel, 3);
+        let descriptors = |job: usize| if job % 7 == 3 { 3 } else { 1 };
+        let mut submit = |job| match descriptors(job) {
+            1 => channel.submit(&buffer, 0..64, 64 * job as u64).unwrap(),
+            _ => channel.run(&program).unwrap(),
+        };
+        let tickets: Vec<_> = (0..JOBS).map(&mut submit).collect();
+        for job in 0..failing {
+            assert_eq!(channel.poll(tickets[JOBS - 1]).unwrap(), Poll::Pending);
+            assert_eq!(channel.poll(tickets[job]).unwrap(), Poll::Pending);
+            if descriptors(job) == 1 {
+                let card = fake.descriptor(bar.address(FIRST_DESCRIPTOR))[4];
+                assert_eq!(card as usize, 64 * job);
+            }
+            fake.write_word(bar.write_back(), descriptors(job));
+            assert_eq!(channel.poll(tickets[job]).unwrap(), Poll::Ready, "job {job}");
+        }
+        if failing < JOBS {
+            fake.write_word(bar.write_back(), 1 << 31);
+            assert!(channel.poll(tickets[failing]).is_err());
+        }
+        for (job, &ticket) in tickets.iter().enumerate() {
+            assert_eq!(
+                channel.poll(ticket).is_ok_and(|poll| poll == Poll::Ready),
+                job < failing,
+                "job {job}"
+            );
+        }
     }
 }
 

@@ -19,6 +19,8 @@ const SPINS: u32 = 1024;
 const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// Maximum duration of one sleep. It bounds the delay that a lost interrupt causes.
 const SLEEP: Duration = Duration::from_millis(10);
+/// Maximum duration of one sleep between two jobs: see [`Waitable::is_between_jobs`].
+const BETWEEN_JOBS: Duration = Duration::from_micros(20);
 /// Bounds of the time for which [`Wait::Hybrid`] polls. Sleeping and waking up takes a few microseconds, so polling for much
 /// longer gains nothing.
 const HYBRID: [Duration; 2] = [Duration::from_micros(1), LONGEST_SPIN];
@@ -47,6 +49,9 @@ pub(crate) trait Waitable {
 
     /// Returns a channel with unfinished work, or any channel if all are finished. Its counters record the wait.
     fn busy_channel(&self) -> &Channel;
+
+    /// Returns whether a job waits for an engine that has finished the previous one and is not idle yet. No interrupt reports when it is.
+    fn is_between_jobs(&self) -> bool;
 }
 
 /// A wait in progress.
@@ -56,14 +61,24 @@ pub(crate) struct Waiting<'a, A: Waitable> {
     begin: Instant,
     limit: Duration,
     next_check: Instant,
-    /// Whether the last sleep ended without an interrupt.
+    /// Whether the current sleep is between two jobs.
+    is_brief: bool,
+    /// Whether the last sleep, which was not brief, ended without an interrupt.
     overslept: bool,
 }
 
 impl<'a, A: Waitable> Waiting<'a, A> {
     pub fn new(target: &'a mut A, ticket: A::Ticket, limit: Duration) -> Self {
         let begin = Instant::now();
-        Self { target, ticket, begin, limit, next_check: begin + STATUS_INTERVAL, overslept: false }
+        Self {
+            target,
+            ticket,
+            begin,
+            limit,
+            next_check: begin + STATUS_INTERVAL,
+            is_brief: false,
+            overslept: false,
+        }
     }
 
     pub fn is_ready(&mut self) -> Result<bool, WaitError> {
@@ -106,8 +121,8 @@ impl<'a, A: Waitable> Waiting<'a, A> {
             if self.is_ready()? {
                 return Ok(true);
             }
-            // While a job waits for the engine, each poll reads a register, which may take long over a socket.
-            if self.target.busy_channel().queue.has_waiting() && self.left().is_zero() {
+            // Between two jobs, each poll reads a register, which may take long over a socket.
+            if self.target.is_between_jobs() && self.left().is_zero() {
                 return Ok(false);
             }
             std::hint::spin_loop();
@@ -182,12 +197,13 @@ impl<'a, A: Waitable> Waiting<'a, A> {
             return Err(WaitError::NoInterrupt);
         }
         self.target.busy_channel().counters.add(Count::Sleeps, 1);
-        Ok(Some(left.min(SLEEP)))
+        self.is_brief = self.target.is_between_jobs();
+        Ok(Some(left.min(if self.is_brief { BETWEEN_JOBS } else { SLEEP })))
     }
 
     /// Processes the end of a sleep. `slept` is whether an interrupt ended it.
     pub fn after_sleep(&mut self, slept: io::Result<bool>) -> Result<(), WaitError> {
-        self.overslept = !slept.map_err(WaitError::Sleep)?;
+        self.overslept = !slept.map_err(WaitError::Sleep)? && !self.is_brief;
         self.target.events().into_iter().flatten().for_each(|event| event.clear());
         self.check()
     }
@@ -245,6 +261,10 @@ impl Waitable for Channel {
 
     fn busy_channel(&self) -> &Channel {
         self
+    }
+
+    fn is_between_jobs(&self) -> bool {
+        self.queue.has_waiting() && self.engine.progress.outstanding() == 0
     }
 }
 

@@ -8,7 +8,7 @@ use xdma::regs::Direction;
 use xdma::regs::msm::SCALAR_WINDOW;
 use xdma::unstable::bus::counts::Counts;
 use xdma_emulator::logic::{Design, MsmModelOptions as Model};
-use xdma_emulator::{EmulatorOptions, Latency};
+use xdma_emulator::{EmulatorOptions, Latency, Switches};
 use xdma_testkit::bench::{Bench, LIMIT, assert_few_missed, pattern};
 
 fn options(wait: Wait, ring: Ring) -> ChannelOptions {
@@ -141,6 +141,27 @@ fn a_sleeping_wait_makes_few_system_calls() {
     // A sleep takes one or two calls, and over vfio-user the register accesses around it are calls as well. A wait that yields
     // would make one call per microsecond.
     assert!(u128::from(calls) < 100 + 10 * took.as_millis(), "{calls} calls in {took:?}");
+}
+
+/// The write-back precedes the end of the busy state, in which the next chain cannot be started. No interrupt reports that end.
+#[test]
+fn chains_follow_each_other_while_the_engine_stays_busy_for_a_while() {
+    const CHAINS: u32 = 50;
+    let switches = Switches { busy_lag_us: 200.into(), ..Switches::default() };
+    let bench = Bench::memory(
+        EmulatorOptions { latency: Latency::NONE, ..EmulatorOptions::default() }.with_switches(switches),
+    );
+    let card = bench.open();
+    let source = card.allocate(4096, Direction::H2C).unwrap();
+    let mut h2c = card.channel(Direction::H2C, 0, options(Wait::Interrupt, Ring::Chain)).unwrap();
+    let begin = Instant::now();
+    for _ in 0..CHAINS {
+        h2c.submit(&source, 0..4096, 0).unwrap();
+    }
+    let last = h2c.last_ticket().unwrap();
+    h2c.wait(last, LIMIT).unwrap();
+    // A sleep without an interrupt ends after 10 ms.
+    assert!(begin.elapsed() < Duration::from_millis(5) * CHAINS, "{:?}", begin.elapsed());
 }
 
 #[test]

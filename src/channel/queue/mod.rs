@@ -67,6 +67,11 @@ impl Queue {
         self.jobs.waiting_count()
     }
 
+    /// Returns whether job `number` has descriptors that have not been posted.
+    pub fn is_waiting(&self, number: u64) -> bool {
+        number >= self.next() - self.waiting_count() as u64
+    }
+
     /// Returns the first job with descriptors that have not been posted.
     #[inline(always)]
     pub fn waiting(&self) -> Option<&Entry> {
