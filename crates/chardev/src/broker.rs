@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Shared};
 use crate::device::Device;
-use crate::files::{Files, has_hung_up};
+use crate::files::{Files, Recent, has_hung_up};
 #[cfg(target_arch = "x86_64")]
 use crate::rseq;
 use crate::slot::Slot;
@@ -228,7 +228,9 @@ impl State {
                 }
             }
             // The request to cancel has already completed.
-            if request.operation != Operation::Cancel && self.answer(client, &request).is_err() {
+            if request.operation != Operation::Cancel
+                && self.answer(client, &mut Recent::default(), request).is_err()
+            {
                 return;
             }
         }
@@ -236,6 +238,7 @@ impl State {
 
     /// Answers the requests in a client's slot until it disconnects.
     fn serve_shared(&self, client: &Client, entry: &Entry, slot: &Slot) {
+        let mut recent = Recent::default();
         loop {
             // Before the checks, so that a wake-up after them is noticed.
             let seen = slot.turn();
@@ -243,7 +246,7 @@ impl State {
                 return;
             }
             let answered = match slot.next(seen) {
-                Some(Ok(request)) => self.answer(client, &request),
+                Some(Ok(request)) => self.answer(client, &mut recent, request),
                 Some(Err(errno)) => return warn_of(client, errno),
                 None => Ok(()),
             };
@@ -257,9 +260,21 @@ impl State {
         self.stop.load(Ordering::Relaxed)
     }
 
-    #[inline]
-    fn answer(&self, client: &Client, request: &Request) -> Result<(), Errno> {
-        client.begin(request);
+    /// Executes a request and sends the reply. The shortest path, that of a transfer, is inlined as a whole.
+    #[inline(always)]
+    fn answer(&self, client: &Client, recent: &mut Recent, request: Request) -> Result<(), Errno> {
+        client.begin(&request);
+        if request.operation.is_transfer() {
+            let result = self.files.transfer_again(recent, client, &request);
+            return client.reply(result.map_or_else(failed, |value| value as i64));
+        }
+        // Only a copy has an address, so that transfers use the words of the request without storing them first.
+        let copy = request;
+        self.answer_other(client, &copy)
+    }
+
+    #[inline(never)]
+    fn answer_other(&self, client: &Client, request: &Request) -> Result<(), Errno> {
         let result = match request.operation {
             Operation::Open | Operation::Map => return self.answer_with_descriptor(client, request),
             Operation::Check => self.files.check(request).map(|node| self.files.size(node)),

@@ -3,7 +3,7 @@
 use crate::caller::{Caller, CardMemory, InPlace};
 use crate::errno;
 use crate::slot::Slot;
-use crate::wire::{Operation, Reply, Request, USES_WINDOW, WINDOW};
+use crate::wire::{Reply, Request, WINDOW};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -86,8 +86,7 @@ impl Client {
     pub fn begin(&self, request: &Request) {
         self.cancelled.set(false);
         self.used_window.set(false);
-        let moves = Operation::is_transfer(request.operation);
-        self.permits_window.set(moves && request.flags & USES_WINDOW != 0 && request.length <= WINDOW);
+        self.permits_window.set(request.uses_window());
     }
 
     /// Sends the reply to the current request.
@@ -166,6 +165,7 @@ impl Caller for Client {
         Ok(())
     }
 
+    #[inline(always)]
     fn in_place(
         &self,
         _card: &Card,

@@ -3,6 +3,7 @@
 //! A call locks its channel, so calls on one channel never interleave. The lock is fair: calls execute in the order in which they
 //! arrive.
 
+use crate::caller::Caller;
 use crate::errno;
 use crate::ioctl::Perf;
 use crate::limit::WaitLimit;
@@ -105,40 +106,39 @@ impl DmaChannel {
     }
 
     /// Executes a call. Returns the number of bytes transferred, or an error if there are none.
-    #[inline]
-    pub fn transfer(&self, transfer: &Transfer, is_write: bool) -> Result<u64, Errno> {
+    #[inline(always)]
+    pub fn transfer<C: Caller>(&self, transfer: Transfer<'_, C>, is_write: bool) -> Result<u64, Errno> {
         if is_write != (self.report.direction == Direction::H2C) {
             return Err(Errno::INVAL);
         }
-        let count = transfer.count.min(MAX_COUNT);
         let mut state = self.state.lock();
         if state.run.is_some() {
             return Err(Errno::BUSY);
         }
-        self.check_alignment(transfer, count, state.fixed)?;
-        if count == 0 {
+        self.check_alignment(&transfer, state.fixed)?;
+        if transfer.count == 0 {
             return if transfer.address.is_multiple_of(4096) { Err(Errno::INVAL) } else { Ok(0) };
         }
-        self.run(&mut state, &Transfer { count, ..*transfer })
+        self.run(&mut state, transfer)
     }
 
     /// Applies the alignment rules of the kernel module (`check_transfer_align`).
-    #[inline]
-    fn check_alignment(&self, transfer: &Transfer, count: u64, fixed: bool) -> Result<(), Errno> {
+    #[inline(always)]
+    fn check_alignment<C>(&self, transfer: &Transfer<'_, C>, fixed: bool) -> Result<(), Errno> {
         let address = u64::from(self.report.alignments.address());
         let aligned = if fixed {
             transfer.address.is_multiple_of(address)
                 && transfer.position.is_multiple_of(address)
-                && count.is_multiple_of(self.report.alignments.length().into())
+                && transfer.count.is_multiple_of(self.report.alignments.length().into())
         } else {
             address == 1 || transfer.address % address == transfer.position % address
         };
         if aligned { Ok(()) } else { Err(Errno::INVAL) }
     }
 
-    #[inline]
-    fn run(&self, state: &mut State, transfer: &Transfer) -> Result<u64, Errno> {
-        let &Transfer { caller, address, count, position, .. } = transfer;
+    #[inline(always)]
+    fn run<C: Caller>(&self, state: &mut State, transfer: Transfer<'_, C>) -> Result<u64, Errno> {
+        let Transfer { caller, address, count, position, .. } = transfer;
         if state.engine.is_none() {
             state.engine = Some(self.open(state.fixed)?);
         }
@@ -146,17 +146,17 @@ impl DmaChannel {
             && count <= PIECE
             && let Some(memory) = caller.in_place(&self.card, address, count, self.report.direction)
         {
-            return match memory.submit(channel, 0..count, position) {
+            let submitted = match memory.submit(channel, 0..count, position) {
                 // The shortest path of a call: nothing is prepared for a longer wait.
-                Ok(ticket) if is_finished(channel, ticket) => Ok(count),
-                submitted => {
-                    let result = self.wait(channel, transfer, submitted);
-                    let done = if result.is_ok() { count } else { 0 };
-                    Self::ended(state, result, done)
-                }
+                Ok(ticket) if is_finished(channel, ticket) => return Ok(count),
+                Ok(ticket) => Ok(ticket),
+                Err(error) => Err(error),
             };
+            let result = self.wait(channel, caller, submitted);
+            let done = if result.is_ok() { count } else { 0 };
+            return Self::ended(state, result, done);
         }
-        self.run_in_pieces(state, transfer)
+        self.run_in_pieces(state, transfer.of_any_caller())
     }
 
     /// Waits for a transfer in place.
@@ -164,15 +164,16 @@ impl DmaChannel {
     fn wait(
         &self,
         channel: &mut Channel,
-        transfer: &Transfer,
+        caller: &dyn Caller,
         submitted: Result<Ticket, Box<SubmitError>>,
     ) -> Result<(), Errno> {
         let ticket = submitted.map_err(|error| errno::of_submit(&error))?;
-        WaitLimit::new(transfer.caller, self.timeout, &self.closing).wait(channel, ticket)
+        WaitLimit::new(caller, self.timeout, &self.closing).wait(channel, ticket)
     }
 
     #[inline(never)]
-    fn run_in_pieces(&self, state: &mut State, transfer: &Transfer) -> Result<u64, Errno> {
+    fn run_in_pieces(&self, state: &mut State, transfer: Transfer) -> Result<u64, Errno> {
+        let transfer = &transfer;
         let limit = WaitLimit::new(transfer.caller, self.timeout, &self.closing);
         let (fixed, mut done) = (state.fixed, 0);
         let result = match &mut state.engine {

@@ -12,7 +12,7 @@ use crate::wire::{Operation, Request};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use xdma::card::CardError;
 
 // Constants of the kernel's system call interface on x86-64.
@@ -39,19 +39,32 @@ pub(crate) struct File {
     position: Mutex<u64>,
     /// The other end of the socket pair. It hangs up when the last duplicate of the program's file descriptor is closed.
     pub end: OwnedFd,
+    /// Set when the file is removed from the open files. A client that has used the file before may still hold it.
+    is_removed: AtomicBool,
 }
 
 impl File {
     pub fn new(node: Node, flags: u32, end: OwnedFd) -> Self {
-        Self { node, flags, position: Mutex::new(0), end }
+        Self { node, flags, position: Mutex::new(0), end, is_removed: AtomicBool::new(false) }
+    }
+
+    /// Records that this is no longer one of the open files.
+    pub fn mark_removed(&self) {
+        self.is_removed.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub fn is_removed(&self) -> bool {
+        self.is_removed.load(Ordering::Relaxed)
     }
 
     /// Executes a request. Returns the result of the call.
     #[inline]
-    pub fn call(&self, device: &Device, caller: &dyn Caller, request: &Request) -> Result<u64, Errno> {
+    pub fn call(&self, device: &Device, caller: &impl Caller, request: &Request) -> Result<u64, Errno> {
         match request.operation {
-            Operation::Read | Operation::ReadAt => self.transfer(device, caller, request, false),
-            Operation::Write | Operation::WriteAt => self.transfer(device, caller, request, true),
+            Operation::Read | Operation::ReadAt | Operation::Write | Operation::WriteAt => {
+                self.transfer(device, caller, request)
+            }
             Operation::Seek => self.seek(device, request.position as i64, request.value as i32),
             Operation::Ioctl => self.ioctl(device, caller, request.value as u32, request.address),
             Operation::Open | Operation::Check | Operation::Cancel | Operation::Map | Operation::Share => {
@@ -60,14 +73,10 @@ impl File {
         }
     }
 
-    #[inline]
-    fn transfer(
-        &self,
-        device: &Device,
-        caller: &dyn Caller,
-        request: &Request,
-        is_write: bool,
-    ) -> Result<u64, Errno> {
+    /// Executes a read or write. All of the path to the engine is inlined.
+    #[inline(always)]
+    pub fn transfer(&self, device: &Device, caller: &impl Caller, request: &Request) -> Result<u64, Errno> {
+        let is_write = request.operation.is_write();
         self.check_mode(is_write)?;
         let at = matches!(request.operation, Operation::ReadAt | Operation::WriteAt);
         let position = if at { request.position } else { self.position() };
@@ -76,42 +85,54 @@ impl File {
         if position > i64::MAX as u64 || end.is_none_or(|end| end > i64::MAX as u64) {
             return Err(Errno::INVAL);
         }
-        let (address, count) = (request.address, request.length);
-        match self.node {
-            Node::User | Node::Control => {
-                let registers = self.registers(device)?;
-                let done = match is_write {
-                    true => registers.write(caller, address, count, position)?,
-                    false => registers.read(caller, address, count, position)?,
-                };
-                if !at {
-                    self.set_position(position + done);
-                }
-                Ok(done)
-            }
+        if self.node.is_dma() {
             // The position does not change.
-            Node::H2c(_) | Node::C2h(_) => {
-                self.move_data(device, caller, [address, count, position], is_write)
-            }
-            Node::Events(_) => Err(Errno::INVAL),
-            node => device.bars.transfer(node, caller, [address, count], is_write),
+            return self.move_data(device, caller, [request.address, request.length, position], is_write);
         }
+        let done = self.access(device, caller, [request.address, request.length, position], is_write)?;
+        if !at && matches!(self.node, Node::User | Node::Control) {
+            self.set_position(position + done);
+        }
+        Ok(done)
     }
 
-    #[inline]
-    fn move_data(
+    /// Reads or writes registers.
+    #[inline(never)]
+    fn access(
         &self,
         device: &Device,
         caller: &dyn Caller,
         [address, count, position]: [u64; 3],
         is_write: bool,
     ) -> Result<u64, Errno> {
+        match self.node {
+            Node::User | Node::Control => {
+                let registers = self.registers(device)?;
+                match is_write {
+                    true => registers.write(caller, address, count, position),
+                    false => registers.read(caller, address, count, position),
+                }
+            }
+            Node::Events(_) => Err(Errno::INVAL),
+            node => device.bars.transfer(node, caller, [address, count], is_write),
+        }
+    }
+
+    #[inline(always)]
+    fn move_data(
+        &self,
+        device: &Device,
+        caller: &impl Caller,
+        [address, count, position]: [u64; 3],
+        is_write: bool,
+    ) -> Result<u64, Errno> {
         if device.offline.load(Ordering::Relaxed) {
             return Err(Errno::BUSY);
         }
+        let count = count.min(MAX_COUNT);
         let ends_with_packet = self.flags & O_TRUNC != 0;
         let transfer = Transfer { caller, address, count, position, ends_with_packet };
-        self.channel(device)?.transfer(&transfer, is_write)
+        self.channel(device)?.transfer(transfer, is_write)
     }
 
     /// Returns the file that the client maps, and the offset in it (`bridge_mmap`). A range beyond the BAR is an error.
@@ -173,7 +194,13 @@ impl File {
         Ok(*position)
     }
 
-    fn ioctl(&self, device: &Device, caller: &dyn Caller, request: u32, argument: u64) -> Result<u64, Errno> {
+    fn ioctl(
+        &self,
+        device: &Device,
+        caller: &impl Caller,
+        request: u32,
+        argument: u64,
+    ) -> Result<u64, Errno> {
         let int = |value: u32| caller.write(argument, &value.to_le_bytes()).map(|()| 0);
         match (self.node, request) {
             (Node::H2c(_) | Node::C2h(_), ioctl::ADDRMODE_SET) => {
@@ -221,7 +248,7 @@ impl File {
     fn aperture(
         &self,
         device: &Device,
-        caller: &dyn Caller,
+        caller: &impl Caller,
         is_write: bool,
         argument: u64,
     ) -> Result<u64, Errno> {

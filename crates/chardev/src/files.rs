@@ -18,6 +18,8 @@ use xdma::unstable::memory::SharedMemory;
 
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
+/// Number of files that a caller finds without a lock: usually one for each direction.
+const RECENT: usize = 4;
 /// Lowest file descriptor for this side's end of an open file. In a process that uses the card itself, the program uses lower
 /// ones.
 const LOWEST: i32 = 500;
@@ -65,10 +67,27 @@ impl Open {
     /// Removes files whose last file descriptor has been closed.
     fn sweep(&mut self) {
         for place in &mut self.places {
-            if place.as_ref().is_some_and(|(_, file)| has_hung_up(&file.end)) {
-                *place = None;
+            if let Some((_, file)) = place.take_if(|(_, file)| has_hung_up(&file.end)) {
+                file.mark_removed();
             }
         }
+    }
+}
+
+/// The files that a caller has used recently, with their numbers. A file's place is given by its number.
+#[derive(Debug, Default)]
+pub(crate) struct Recent([Option<(u64, Arc<File>)>; RECENT]);
+
+impl Recent {
+    #[inline(always)]
+    fn get(&self, number: u64) -> Option<&File> {
+        let (own, file) = self.0[number as usize % RECENT].as_ref()?;
+        (*own == number && !file.is_removed()).then_some(file)
+    }
+
+    #[cold]
+    fn insert(&mut self, number: u64, file: Arc<File>) -> &File {
+        &self.0[number as usize % RECENT].insert((number, file)).1
     }
 }
 
@@ -139,8 +158,23 @@ impl Files {
     ///
     /// The errno of the call; `EBADF` if the file is not open.
     #[inline]
-    pub fn call(&self, caller: &dyn Caller, request: &Request) -> Result<u64, Errno> {
+    pub fn call(&self, caller: &impl Caller, request: &Request) -> Result<u64, Errno> {
         self.get(request.file)?.call(&self.device, caller, request)
+    }
+
+    /// Executes a read or write, as [`call`](Self::call) does. Finds a file that the caller has used recently without a lock.
+    #[inline(always)]
+    pub(crate) fn transfer_again(
+        &self,
+        recent: &mut Recent,
+        caller: &impl Caller,
+        request: &Request,
+    ) -> Result<u64, Errno> {
+        let file = match recent.get(request.file) {
+            Some(file) => file,
+            None => recent.insert(request.file, self.get(request.file)?),
+        };
+        file.transfer(&self.device, caller, request)
     }
 
     /// Returns the file that a caller of `mmap` maps, and the offset in it.
@@ -212,5 +246,29 @@ mod tests {
         numbers.dedup();
         assert_eq!(numbers.len(), 3);
         assert!(numbers.iter().all(|number| open.get(*number).is_none()));
+    }
+
+    #[test]
+    fn a_recent_file_is_found_until_it_is_removed() {
+        let pair =
+            || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let (mut open, mut recent, mut others) = (Open::default(), Recent::default(), vec![]);
+        for _ in 0..=RECENT {
+            let (end, other) = pair();
+            open.insert(|_| Ok(File::new(Node::User, 0, end))).unwrap();
+            others.push(other);
+        }
+        let numbers: Vec<u64> = open.places.iter().flatten().map(|(number, _)| *number).collect();
+        for number in &numbers {
+            assert!(recent.get(*number).is_none());
+            recent.insert(*number, open.get(*number).unwrap().clone());
+        }
+        let found =
+            |recent: &Recent| numbers.iter().map(|number| recent.get(*number).is_some()).collect::<Vec<_>>();
+        // The last file has replaced the first one.
+        assert_eq!(found(&recent), [false, true, true, true, true]);
+        others.remove(2);
+        open.sweep();
+        assert_eq!(found(&recent), [false, true, false, true, true]);
     }
 }

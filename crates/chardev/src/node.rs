@@ -8,6 +8,9 @@ const EVENTS: u8 = 16;
 /// Maximum number of channels in each direction.
 const CHANNELS: u8 = 4;
 
+/// Number of minor numbers: one more than the highest.
+const MINORS: usize = 116;
+
 /// A device file of a card (`create_xcdev` in the kernel module's `xdma_cdev.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Node {
@@ -62,19 +65,32 @@ impl Node {
     }
 
     /// Returns the file with a minor number.
+    #[inline]
     pub fn from_minor(minor: u32) -> Option<Self> {
-        // Every call through the preload library executes this, so it must be fast.
-        let from = |first: u32| (minor - first) as u8;
+        // A table, because every call through the preload library executes this.
+        const NODES: [Option<Node>; MINORS] = {
+            let mut nodes = [None; MINORS];
+            let mut minor = 0;
+            while minor < MINORS {
+                nodes[minor] = Node::of_minor(minor as u8);
+                minor += 1;
+            }
+            nodes
+        };
+        *NODES.get(minor as usize)?
+    }
+
+    const fn of_minor(minor: u8) -> Option<Self> {
         Some(match minor {
             0 => Self::User,
             1 => Self::Control,
-            10..=25 => Self::Events(from(10)),
-            32..=35 => Self::H2c(from(32)),
-            36..=39 => Self::C2h(from(36)),
-            64..=67 => Self::BypassH2c(from(64)),
-            68..=71 => Self::BypassC2h(from(68)),
+            10..=25 => Self::Events(minor - 10),
+            32..=35 => Self::H2c(minor - 32),
+            36..=39 => Self::C2h(minor - 36),
+            64..=67 => Self::BypassH2c(minor - 64),
+            68..=71 => Self::BypassC2h(minor - 68),
             100 => Self::Bypass,
-            110..=115 => Self::Resource(from(110)),
+            110..=115 => Self::Resource(minor - 110),
             _ => return None,
         })
     }

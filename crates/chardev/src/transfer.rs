@@ -15,10 +15,9 @@ pub(crate) const HALF: u64 = 1 << 20;
 /// Maximum size in bytes of a piece that is transferred in place. A descriptor's maximum is just below 256 MiB.
 pub(crate) const PIECE: u64 = 128 << 20;
 
-/// A `read` or `write` call on a channel.
-#[derive(Clone, Copy)]
-pub(crate) struct Transfer<'a> {
-    pub caller: &'a dyn Caller,
+/// A `read` or `write` call on a channel. The shortest path is compiled for each type of caller, and all others for any.
+pub(crate) struct Transfer<'a, C: ?Sized = dyn Caller + 'a> {
+    pub caller: &'a C,
     /// The caller's buffer.
     pub address: u64,
     pub count: u64,
@@ -26,6 +25,14 @@ pub(crate) struct Transfer<'a> {
     pub position: u64,
     /// Whether a read from a stream returns at the end of a packet (`O_TRUNC`).
     pub ends_with_packet: bool,
+}
+
+impl<'a, C: Caller> Transfer<'a, C> {
+    /// Returns the same call, of any type of caller.
+    pub fn of_any_caller(self) -> Transfer<'a> {
+        let Self { caller, address, count, position, ends_with_packet } = self;
+        Transfer { caller, address, count, position, ends_with_packet }
+    }
 }
 
 /// A call in progress on a memory-mapped channel.

@@ -55,8 +55,15 @@ impl Operation {
     ];
 
     /// Returns whether this is a read or a write.
+    #[inline]
     pub fn is_transfer(self) -> bool {
-        matches!(self, Self::Read | Self::ReadAt | Self::Write | Self::WriteAt)
+        matches!(self, Self::Read | Self::ReadAt) || self.is_write()
+    }
+
+    /// Returns whether this is a write.
+    #[inline]
+    pub fn is_write(self) -> bool {
+        matches!(self, Self::Write | Self::WriteAt)
     }
 }
 
@@ -86,6 +93,12 @@ impl Request {
     /// Returns a request without arguments.
     pub fn new(operation: Operation, file: u64) -> Self {
         Self { operation, flags: 0, file, position: 0, address: 0, length: 0, value: 0 }
+    }
+
+    /// Returns whether the data may pass through a window.
+    #[inline]
+    pub fn uses_window(&self) -> bool {
+        self.operation.is_transfer() && self.flags & USES_WINDOW != 0 && self.length <= WINDOW
     }
 
     /// Size of the message in words.

@@ -5,7 +5,7 @@ use crate::explain;
 use crate::failure::Failure;
 use crate::file;
 use crate::run_folder::RunFolder;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -81,15 +82,9 @@ impl Run {
             return Err(Failure::Usage(text).into());
         }
         let card = self.card()?;
-        let folder = RunFolder::create().map_err(file::cannot(
-            "create a directory in the temporary directory (set by TMPDIR)",
-            &std::env::temp_dir(),
-        ))?;
+        let folder = RunFolder::create().map_err(no_folder)?;
         if self.explain {
-            folder.create_calls().map_err(file::cannot(
-                "create a directory in the temporary directory (set by TMPDIR)",
-                &std::env::temp_dir(),
-            ))?;
+            folder.create_calls().map_err(no_folder)?;
         }
         let status = match self.exclusive {
             true => self.run_exclusively(&card, &folder, &program, &library)?,
@@ -191,6 +186,16 @@ impl Run {
     }
 }
 
+/// Returns the error for a temporary directory that cannot be created.
+fn no_folder(error: io::Error) -> anyhow::Error {
+    let parent = std::env::temp_dir();
+    anyhow!(
+        "cannot create a temporary directory in {}: {error}; set TMPDIR to a directory that exists, has free space, and that \
+         this user may write to",
+        parent.display()
+    )
+}
+
 /// Returns whether this process was started with a signal ignored, as by `nohup`. The program then ignores it too.
 fn is_ignored(signal: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -225,7 +230,7 @@ fn find_program(name: &OsStr) -> Result<PathBuf> {
     let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| is_executable(path));
     found.ok_or_else(|| {
         Failure::Usage(format!(
-            "{} is not in the search path; check the name, or name its path",
+            "cannot find the program {}: it is not in any directory in PATH; check its name, or give its path",
             name.display()
         ))
         .into()

@@ -136,11 +136,20 @@ impl Connection {
 
     /// Executes a request whose reply has no file descriptor.
     #[inline(always)]
-    fn call(&self, request: &Request) -> Result<i64, c_int> {
+    fn call(&self, request: Request) -> Result<i64, c_int> {
         match &self.shared {
-            Some(shared) => shared.call(request, self.socket),
-            None => cancel::disabled(|| self.call_over_socket(request)).map(|(result, _)| result),
+            Some(shared) => shared.call(&request, self.socket),
+            None => {
+                let copy = request;
+                let result = self.call_without_sharing(&copy)?;
+                Ok(result)
+            }
         }
+    }
+
+    #[inline(never)]
+    fn call_without_sharing(&self, request: &Request) -> Result<i64, c_int> {
+        cancel::disabled(|| self.call_over_socket(request)).map(|(result, _)| result)
     }
 
     /// Executes a request whose reply may have a file descriptor.
@@ -220,9 +229,13 @@ impl Connection {
 
 /// Executes a request whose reply has no file descriptor. Returns the result.
 #[inline(always)]
-pub fn call(request: &Request) -> Result<i64, c_int> {
+pub fn call(request: Request) -> Result<i64, c_int> {
     // Without `with_connection`, whose closure prevents inlining all of this in the caller.
-    let Ok(place) = CONNECTION.try_with(std::ptr::from_ref) else { return call_of_exiting_thread(request) };
+    let Ok(place) = CONNECTION.try_with(std::ptr::from_ref) else {
+        let copy = request;
+        let result = call_of_exiting_thread(&copy)?;
+        return Ok(result);
+    };
     // SAFETY: the variable lives until its thread ends.
     let place = unsafe { &*place };
     let connection = take(place)?;
@@ -235,7 +248,7 @@ pub fn call(request: &Request) -> Result<i64, c_int> {
 #[cold]
 #[inline(never)]
 fn call_of_exiting_thread(request: &Request) -> Result<i64, c_int> {
-    cancel::disabled(Connection::new)?.call(request)
+    cancel::disabled(Connection::new)?.call(*request)
 }
 
 /// Takes this thread's connection, or opens a new one.
@@ -244,7 +257,10 @@ fn take(place: &Cell<Option<Box<Connection>>>) -> Result<Box<Connection>, c_int>
     let generation = GENERATION.load(Ordering::Relaxed);
     match place.take() {
         Some(connection) if connection.generation == generation => Ok(connection),
-        _ => cancel::disabled(Connection::new),
+        _ => {
+            let connection = cancel::disabled(Connection::new)?;
+            Ok(connection)
+        }
     }
 }
 

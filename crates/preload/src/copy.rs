@@ -12,20 +12,32 @@ const SMALL: usize = 2048;
 /// # Safety
 ///
 /// As for [`copy_nonoverlapping`]. In addition, the memory of the driver may be memory that a card or another process writes.
+#[inline(always)]
 pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
     let mut copied = 0;
     if is_x86_feature_detected!("avx") {
-        let large = length / LARGE * LARGE;
         copied = length / SMALL * SMALL;
         // SAFETY: the processor has the instructions, and the blocks are inside both buffers.
-        unsafe {
-            copy_blocks::<LARGE>(from, to, large);
-            copy_blocks::<SMALL>(from.add(large), to.add(large), copied - large);
-        }
+        unsafe { copy_vectors(from, to, copied) };
     }
     if copied < length {
         // SAFETY: the rest of both buffers.
         unsafe { copy_nonoverlapping(from.add(copied), to.add(copied), length - copied) };
+    }
+}
+
+/// Copies a multiple of `SMALL` bytes. Not inlined, because it is long.
+///
+/// # Safety
+///
+/// The processor has AVX; the rest as for [`copy`].
+#[inline(never)]
+unsafe fn copy_vectors(from: *const u8, to: *mut u8, length: usize) {
+    let large = length / LARGE * LARGE;
+    // SAFETY: the caller's contract; the blocks are inside both buffers.
+    unsafe {
+        copy_blocks::<LARGE>(from, to, large);
+        copy_blocks::<SMALL>(from.add(large), to.add(large), length - large);
     }
 }
 

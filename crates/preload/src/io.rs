@@ -3,9 +3,10 @@
 use crate::table::{self, Entry};
 use crate::{cancel, errno, events, explain, ranges, real, service};
 use libc::{c_int, c_void, iovec};
-use xdma_chardev::{Call, Node, Operation, Request, USES_WINDOW};
+use xdma_chardev::{Call, Node, Operation, Request, USES_WINDOW, WINDOW};
 
 /// Executes `read` or `pread` on a device file.
+#[inline(always)]
 fn read_device(entry: Entry, fd: c_int, buffer: *mut c_void, count: usize, offset: Option<i64>) -> isize {
     if let Node::Events(_) = entry.node {
         return match entry.flags & libc::O_ACCMODE as u32 {
@@ -17,6 +18,7 @@ fn read_device(entry: Entry, fd: c_int, buffer: *mut c_void, count: usize, offse
 }
 
 /// Executes `write` or `pwrite` on a device file.
+#[inline(always)]
 fn write_device(entry: Entry, buffer: *const c_void, count: usize, offset: Option<i64>) -> isize {
     if let Node::Events(_) = entry.node {
         let is_readable_only = entry.flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32;
@@ -34,14 +36,16 @@ fn transfer(
     [at_position, at_offset]: [Operation; 2],
 ) -> isize {
     let operation = if offset.is_some() { at_offset } else { at_position };
+    let length = count as u64;
+    let fits_window = entry.node.is_dma() && (1..=WINDOW).contains(&length);
     let request = Request {
-        flags: if entry.node.is_dma() { USES_WINDOW } else { 0 },
+        flags: if fits_window { USES_WINDOW } else { 0 },
         position: offset.unwrap_or(0) as u64,
         address: buffer.addr() as u64,
-        length: count as u64,
+        length,
         ..Request::new(operation, entry.file)
     };
-    errno::result(service::call(&request))
+    errno::result(service::call(request))
 }
 
 /// Returns the result of a call. If the thread was cancelled, it ends here.
@@ -105,7 +109,7 @@ fn seek(entry: Entry, offset: i64, whence: c_int) -> i64 {
         value: whence as u64,
         ..Request::new(Operation::Seek, entry.file)
     };
-    service::call(&request)
+    service::call(request)
 }
 
 // SAFETY, for all functions below: the contract for the caller is that of the C library function of the same name.
@@ -310,7 +314,7 @@ unsafe extern "C" fn ioctl(fd: c_int, command: libc::c_ulong, argument: *mut c_v
             let value = command & 0xffff_ffff;
             let address = argument.addr() as u64;
             let request = Request { value, address, ..Request::new(Operation::Ioctl, entry.file) };
-            explain::count_ioctl(entry.node, command, errno::result(service::call(&request)) as c_int)
+            explain::count_ioctl(entry.node, command, errno::result(service::call(request)) as c_int)
         }
     }
 }

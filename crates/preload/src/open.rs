@@ -139,7 +139,7 @@ unsafe fn open_resource(path: *const c_char, flags: c_int) -> Option<c_int> {
     // SAFETY: the caller's contract.
     let (card, node) = Node::from_resource(unsafe { CStr::from_ptr(path) }.to_str().ok()?)?;
     let request = Request { value: node.minor().into(), position: card, ..Request::new(Operation::Check, 0) };
-    (service::call(&request) >= 0).then(|| open_node(node, card, flags))
+    (service::call(request) >= 0).then(|| open_node(node, card, flags))
 }
 
 /// Returns the message that identifies an open device file, or `None` if the file descriptor is not one.

@@ -1,7 +1,8 @@
 //! A thread of this process as the caller of a device file.
 
 use crate::copy::copy;
-use crate::{cancel, explain, heap, ranges};
+use crate::ranges::Known;
+use crate::{cancel, explain, heap};
 use libc::c_int;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -21,6 +22,11 @@ const IGNORED: [i32; 4] = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIG
 const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 /// The highest signal number.
 const SIGNALS: i32 = 64;
+
+thread_local! {
+    /// What this thread knows in a process that uses the card itself. A connection to the broker has its own.
+    static KNOWN: Known = const { Known::new() };
+}
 
 /// The calling thread.
 #[derive(Default)]
@@ -46,12 +52,15 @@ enum Effect {
 impl Caller for Own {
     fn read(&self, address: u64, to: &mut [u8]) -> Result<(), Errno> {
         // SAFETY: the slice has that many bytes.
-        unsafe { copy_in(address, to.as_mut_ptr(), to.len() as u64) }.map_err(Errno::from_raw_os_error)
+        let copied = KNOWN.with(|known| unsafe { copy_in(known, address, to.as_mut_ptr(), to.len() as u64) });
+        copied.map_err(Errno::from_raw_os_error)
     }
 
     fn write(&self, address: u64, from: &[u8]) -> Result<(), Errno> {
         // SAFETY: as above.
-        unsafe { copy_out(address, from.as_ptr(), from.len() as u64) }.map_err(Errno::from_raw_os_error)
+        let copied =
+            KNOWN.with(|known| unsafe { copy_out(known, address, from.as_ptr(), from.len() as u64) });
+        copied.map_err(Errno::from_raw_os_error)
     }
 
     fn copy_out(&self, address: u64, from: &Buffer, length: u64) -> Result<(), Errno> {
@@ -59,11 +68,12 @@ impl Caller for Own {
             return Err(Errno::IO);
         }
         // SAFETY: the buffer has that many bytes, and is not used afterwards. No reference to them is made.
-        unsafe { copy_out(address, pointer(from), length) }.map_err(Errno::from_raw_os_error)
+        let copied = KNOWN.with(|known| unsafe { copy_out(known, address, pointer(from), length) });
+        copied.map_err(Errno::from_raw_os_error)
     }
 
     fn probe(&self, address: u64, length: u64) -> Result<(), Errno> {
-        if ranges::is_readable(address, length) {
+        if KNOWN.with(|known| known.is_readable(address, length)) {
             return Ok(());
         }
         let end = address.checked_add(length).ok_or(Errno::FAULT)?;
@@ -73,7 +83,7 @@ impl Caller for Own {
             kernel_copy(page, [0].as_mut_ptr(), 1, libc::process_vm_readv)
                 .map_err(Errno::from_raw_os_error)?;
         }
-        ranges::add(address, length, false);
+        KNOWN.with(|known| known.add(address, length, false));
         Ok(())
     }
 
@@ -198,10 +208,11 @@ fn effect(signal: i32) -> Effect {
 /// # Safety
 ///
 /// `to` points to `length` bytes of the driver's memory.
-pub unsafe fn copy_in(address: u64, to: *mut u8, length: u64) -> Result<(), c_int> {
-    if !ranges::is_readable(address, length) {
+#[inline(always)]
+pub unsafe fn copy_in(known: &Known, address: u64, to: *mut u8, length: u64) -> Result<(), c_int> {
+    if !known.is_readable(address, length) {
         kernel_copy(address, to, length, libc::process_vm_readv)?;
-        ranges::add(address, length, false);
+        known.add(address, length, false);
         return Ok(());
     }
     // SAFETY: the program has passed this memory, and it was readable when the kernel last copied it.
@@ -214,10 +225,11 @@ pub unsafe fn copy_in(address: u64, to: *mut u8, length: u64) -> Result<(), c_in
 /// # Safety
 ///
 /// `from` points to `length` bytes of the driver's memory.
-pub unsafe fn copy_out(address: u64, from: *const u8, length: u64) -> Result<(), c_int> {
-    if !ranges::is_writable(address, length) {
+#[inline(always)]
+pub unsafe fn copy_out(known: &Known, address: u64, from: *const u8, length: u64) -> Result<(), c_int> {
+    if !known.is_writable(address, length) {
         kernel_copy(address, from.cast_mut(), length, libc::process_vm_writev)?;
-        ranges::add(address, length, true);
+        known.add(address, length, true);
         return Ok(());
     }
     // SAFETY: the program has passed this memory for the result of its call, and it was writable when the kernel last copied to

@@ -10,7 +10,7 @@ use libc::{c_int, c_void};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Number of ranges that each thread remembers.
+/// Number of ranges that are remembered.
 const RANGES: usize = 8;
 
 /// Number of changes to this process's mappings.
@@ -31,58 +31,61 @@ struct Range {
     writable: bool,
 }
 
-struct Known {
+/// The ranges that a thread knows to be accessible.
+pub struct Known {
     ranges: [Cell<Range>; RANGES],
     next: Cell<usize>,
 }
 
-thread_local! {
-    static KNOWN: Known = const {
-        Known {
-            ranges: [const { Cell::new(Range { start: 0, end: 0, changes: 0, writable: false }) }; RANGES],
-            next: Cell::new(0),
+impl Known {
+    pub const fn new() -> Self {
+        const NONE: Range = Range { start: 0, end: 0, changes: 0, writable: false };
+        Self { ranges: [const { Cell::new(NONE) }; RANGES], next: Cell::new(0) }
+    }
+
+    /// Returns whether a range is known to be readable.
+    #[inline(always)]
+    pub fn is_readable(&self, address: u64, length: u64) -> bool {
+        self.contains(address, length, false)
+    }
+
+    /// Returns whether a range is known to be writable.
+    #[inline(always)]
+    pub fn is_writable(&self, address: u64, length: u64) -> bool {
+        self.contains(address, length, true)
+    }
+
+    #[inline(always)]
+    fn contains(&self, address: u64, length: u64, writable: bool) -> bool {
+        let changes = CHANGES.load(Ordering::Acquire);
+        let Some(end) = address.checked_add(length) else { return false };
+        // A loop, because the compiler does not inline `Iterator::any` here.
+        for range in &self.ranges {
+            let range = range.get();
+            if range.start <= address
+                && end <= range.end
+                && range.changes == changes
+                && range.writable >= writable
+            {
+                return true;
+            }
         }
-    };
+        false
+    }
+
+    /// Records that a range is accessible.
+    #[cold]
+    pub fn add(&self, address: u64, length: u64, writable: bool) {
+        USED.store(true, Ordering::Relaxed);
+        let changes = CHANGES.load(Ordering::Acquire);
+        let range = Range { start: address, end: address.saturating_add(length), changes, writable };
+        let next = self.next.get();
+        self.ranges[next].set(range);
+        self.next.set((next + 1) % RANGES);
+    }
 }
 
-/// Returns whether a range is known to be readable.
-#[inline]
-pub fn is_readable(address: u64, length: u64) -> bool {
-    is_known(address, length, false)
-}
-
-/// Returns whether a range is known to be writable.
-#[inline]
-pub fn is_writable(address: u64, length: u64) -> bool {
-    is_known(address, length, true)
-}
-
-#[inline(always)]
-fn is_known(address: u64, length: u64, writable: bool) -> bool {
-    let changes = CHANGES.load(Ordering::Acquire);
-    let Some(end) = address.checked_add(length) else { return false };
-    let fits = |range: Range| {
-        range.start <= address && end <= range.end && range.changes == changes && range.writable >= writable
-    };
-    // The search is outside of the closure, so that it is inlined in the caller. The variable has no destructor, so it always exists.
-    let known = KNOWN.with(std::ptr::from_ref);
-    // SAFETY: the variable lives until its thread ends.
-    unsafe { &*known }.ranges.iter().any(|range| fits(range.get()))
-}
-
-/// Records that a range is accessible.
-pub fn add(address: u64, length: u64, writable: bool) {
-    USED.store(true, Ordering::Relaxed);
-    let changes = CHANGES.load(Ordering::Acquire);
-    let range = Range { start: address, end: address.saturating_add(length), changes, writable };
-    KNOWN.with(|known| {
-        let next = known.next.get();
-        known.ranges[next].set(range);
-        known.next.set((next + 1) % RANGES);
-    });
-}
-
-/// Clears the ranges of all threads.
+/// Clears the ranges that all threads know.
 fn clear() {
     CHANGES.fetch_add(1, Ordering::Release);
 }

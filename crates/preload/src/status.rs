@@ -15,7 +15,7 @@ const BLOCK: i64 = 4096;
 /// Checks that the broker's card has a device file.
 pub fn exists(card: u32, node: Node) -> Result<(), c_int> {
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
-    match service::call(&request) {
+    match service::call(request) {
         _ if card != 0 => Err(libc::ENOENT),
         0.. => Ok(()),
         error => Err(-error as c_int),
@@ -26,7 +26,7 @@ pub fn exists(card: u32, node: Node) -> Result<(), c_int> {
 fn file_size(node: Node) -> Option<u64> {
     let Node::Resource(_) = node else { return None };
     let request = Request { value: node.minor().into(), ..Request::new(Operation::Check, 0) };
-    Some(u64::try_from(service::call(&request)).unwrap_or(0))
+    Some(u64::try_from(service::call(request)).unwrap_or(0))
 }
 
 fn fill(node: Node, status: *mut libc::stat) -> c_int {

@@ -1,13 +1,14 @@
 //! The memory that a thread shares with the broker: the slot for requests, and windows for data.
 
 use crate::own::{self, Signals};
+use crate::ranges::Known;
 use crate::{cancel, errno, real};
 use libc::{c_int, c_void};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::ptr::null_mut;
 use std::time::Duration;
-use xdma_chardev::{Operation, Reply, Request, Slot, USES_WINDOW, WINDOW};
+use xdma_chardev::{Reply, Request, Slot, WINDOW};
 
 /// How long a call sleeps before it checks for signals and for the end of the broker.
 const SLICE: Duration = Duration::from_millis(5);
@@ -16,6 +17,8 @@ pub struct Shared {
     slot: Slot,
     /// For data to the card and from it.
     windows: [Window; 2],
+    /// The buffers that this thread has used.
+    known: Known,
 }
 
 /// A mapped window.
@@ -46,42 +49,38 @@ impl Shared {
     /// Maps the files that the broker has sent.
     pub fn new(slot: &File, windows: [&File; 2]) -> Option<Self> {
         let [h2c, c2h] = windows.map(Window::map);
-        Some(Self { slot: Slot::map(slot).ok()?, windows: [h2c?, c2h?] })
+        Some(Self { slot: Slot::map(slot).ok()?, windows: [h2c?, c2h?], known: Known::new() })
     }
 
     /// Executes a request. `socket` is the connection to the broker. Contains no cancellation point on its shortest path.
     #[inline(always)]
     pub fn call(&self, request: &Request, socket: c_int) -> Result<i64, c_int> {
-        let mut request = *request;
         // A bad buffer ends the call, but not the connection.
-        if request.operation.is_transfer()
-            && let Err(errno) = self.prepare(&mut request)
+        if request.operation.is_write()
+            && request.uses_window()
+            && let Err(errno) = self.copy_in(request)
         {
             return Ok(-i64::from(errno));
         }
-        let reply = self.exchange(&request, socket)?;
+        let reply = self.exchange(request, socket)?;
         if reply.in_window && reply.result > 0 {
             let length = (reply.result as u64).min(request.length).min(WINDOW);
             // SAFETY: the window has at least that many bytes, and only this thread uses it.
-            if let Err(errno) = unsafe { own::copy_out(request.address, self.windows[1].0, length) } {
+            if let Err(errno) =
+                unsafe { own::copy_out(&self.known, request.address, self.windows[1].0, length) }
+            {
                 return Ok(-i64::from(errno));
             }
         }
         Ok(reply.result)
     }
 
-    /// Copies the data of a write to the window, if the window is used and large enough.
+    /// Copies the data of a write to the window.
     #[inline(always)]
-    fn prepare(&self, request: &mut Request) -> Result<(), c_int> {
-        if !(1..=WINDOW).contains(&request.length) {
-            request.flags &= !USES_WINDOW;
-        }
-        let is_write = matches!(request.operation, Operation::Write | Operation::WriteAt);
-        if is_write && request.flags & USES_WINDOW != 0 {
-            // SAFETY: as above.
-            unsafe { own::copy_in(request.address, self.windows[0].0, request.length) }?;
-        }
-        Ok(())
+    fn copy_in(&self, request: &Request) -> Result<(), c_int> {
+        let length = request.length.min(WINDOW);
+        // SAFETY: the window has at least that many bytes, and only this thread uses it.
+        unsafe { own::copy_in(&self.known, request.address, self.windows[0].0, length) }
     }
 
     /// Passes a request to the broker, and waits for the reply.
@@ -90,7 +89,10 @@ impl Shared {
         self.slot.send(request);
         match self.slot.receive_soon() {
             Some(reply) => Ok(reply),
-            None => cancel::disabled(|| self.receive(socket)),
+            None => {
+                let reply = cancel::disabled(|| self.receive(socket))?;
+                Ok(reply)
+            }
         }
     }
 

@@ -63,6 +63,20 @@ fn the_directory_of_a_killed_run_is_removed_by_the_next_one() {
 }
 
 #[test]
+fn a_missing_temporary_directory_is_reported() {
+    let parent = tempfile::tempdir().unwrap();
+    let missing = parent.path().join("missing");
+    let library = std::env::current_exe().unwrap().with_file_name("libxdma_preload.so");
+    let mut command = xdma("run -- true");
+    let ended = Ended::from(command.env("XDMA_PRELOAD", library).env("TMPDIR", &missing).output().unwrap());
+    assert_eq!(ended.code, 1, "{}", ended.err);
+    let cause = format!("cannot create a temporary directory in {}: No such file", missing.display());
+    for expected in [cause.as_str(), "; set TMPDIR to a directory that exists"] {
+        assert!(ended.err.contains(expected), "{}", ended.err);
+    }
+}
+
+#[test]
 fn unsupported_programs_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |path: &Path| {
@@ -78,7 +92,7 @@ fn unsupported_programs_are_rejected() {
     assert!(refused(&program).contains("statically linked"));
     fs::write(&program, [&elf[..], b"\xff Go buildinf:"].concat()).unwrap();
     assert!(refused(&program).contains("Go program"));
-    assert!(refused(Path::new("no-such-program")).contains("not in the search path"));
+    assert!(refused(Path::new("no-such-program")).contains("it is not in any directory in PATH"));
 }
 
 #[test]
