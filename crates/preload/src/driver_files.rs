@@ -20,11 +20,13 @@ pub fn keep<R>(body: impl FnOnce() -> R) -> R {
     let occupied = occupy_low_numbers();
     let before = open_descriptors();
     let result = body();
+    // Before low numbers are free again: the mark of a descriptor that a thread of the driver opens for a moment would stay, and the
+    // program might get its number.
+    open_descriptors().difference(&before).for_each(|fd| table::set_internal(*fd, 0));
     for fd in occupied {
         // SAFETY: the descriptor was opened below.
         unsafe { real::close(fd) };
     }
-    open_descriptors().difference(&before).for_each(|fd| table::set_internal(*fd, 0));
     result
 }
 
