@@ -96,6 +96,27 @@ async def responses_that_the_shell_does_not_take_do_not_block_the_engine(dut):
     assert b.card.under_way == 0
 
 
+@cocotb.test(timeout_time=40, timeout_unit="us")
+async def a_write_that_the_shell_abandons_does_not_block_the_engine(dut):
+    b = await Bridge().start(dut)
+    b.card.may_wait = True
+    before = b.rng.randbytes(512)
+    b.card.memory.write(0x9000, before)
+    access = b.pcis.init_write(0x9000, b"\xff" * 512)
+    while not (dut.s_axi_wvalid.value and dut.s_axi_wready.value):
+        await RisingEdge(dut.clk)
+    b.pcis.write_if.w_channel.pause = True
+    await ClockCycles(dut.clk, 300)
+    assert not access.is_set()
+    for engine in [H2C, C2H]:
+        await transfer(b, engine, b.pieces(engine, 3, 300))
+    await ClockCycles(dut.clk, 100)
+    # The beats that were sent are in memory, and the others have changed nothing.
+    after = b.card.memory.read(0x9000, 512)
+    sent = next(at for at in range(0, 513, 64) if after[at:] == before[at:])
+    assert 0 < sent < 512 and after[:sent] == b"\xff" * sent
+
+
 @cocotb.test(timeout_time=5, timeout_unit="ms")
 async def a_function_reset_resets_the_design_when_the_engine_is_idle(dut):
     b = await Bridge().start(dut)

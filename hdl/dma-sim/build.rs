@@ -22,19 +22,17 @@ const fn engine(name: &'static str, parameters: &'static [&'static str], feature
     Model { name, top: "dma_engine", folder: "dma", parameters, shim: "engine.cpp", feature }
 }
 
-const MODELS: [Model; 6] = [
+const fn bridge(name: &'static str, parameters: &'static [&'static str], feature: &'static str) -> Model {
+    Model { name, top: "f2_bridge", folder: "top", parameters, shim: "f2.cpp", feature }
+}
+
+const MODELS: [Model; 7] = [
     engine("dma_engine_4_4", &["H2C=4", "C2H=4"], "ENGINE"),
     engine("dma_engine_1_1", &["H2C=1", "C2H=1"], "SHAPES"),
     engine("dma_engine_1_3", &["H2C=1", "C2H=3"], "SHAPES"),
     engine("dma_engine_3_1", &["H2C=3", "C2H=1"], "SHAPES"),
-    Model {
-        name: "f2_bridge",
-        top: "f2_bridge",
-        folder: "top",
-        parameters: &[],
-        shim: "f2.cpp",
-        feature: "F2",
-    },
+    bridge("f2_bridge", &[], "F2"),
+    bridge("f2_bridge_4_4", &["H2C=4", "C2H=4"], "F2_SHAPES"),
     // Field arithmetic is computed in C through DPI.
     Model {
         name: "cl_f2",
@@ -62,7 +60,7 @@ fn main() {
     let models =
         || MODELS.iter().filter(|model| env::var_os(format!("CARGO_FEATURE_{}", model.feature)).is_some());
     // The engine alone does not use the MSM design.
-    let folders = if models().any(|model| model.feature == "F2") { &FOLDERS[..] } else { &FOLDERS[..3] };
+    let folders = if models().any(|model| model.folder == "top") { &FOLDERS[..] } else { &FOLDERS[..3] };
     for source in folders.iter().chain(&["include"]).map(|name| rtl.join(name)) {
         println!("cargo::rerun-if-changed={}", source.display());
     }
@@ -100,7 +98,7 @@ fn build(model: &Model, here: &Path, out: &Path, runtime: &Path) {
     build.define("MODEL", Some(format!("V{}", model.name).as_str()));
     build.define("HEADER", Some(format!("\"V{}.h\"", model.name).as_str()));
     build.define("NAME(x)", Some(format!("{}_##x", model.name).as_str()));
-    if model.name == "f2_bridge" {
+    if model.top == "f2_bridge" {
         build.define("BRIDGE", None);
     }
     // Several models compile the same file, so each has its own output folder.

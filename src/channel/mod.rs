@@ -35,7 +35,7 @@
 //! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and up to 4 for the counts of
 //! register accesses ([`counts`](crate::bus::counts)).
 //!
-//! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 229 instructions in a
+//! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 240 instructions in a
 //! guest under `vfio-pci` (`cargo xtask bench-vm`).
 //!
 //! Neither submitting nor polling takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel

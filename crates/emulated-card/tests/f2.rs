@@ -138,6 +138,38 @@ fn a_dead_pcim_is_reported_and_another_image_revives_it() {
     load_again(&emulated);
 }
 
+/// The engine waits for the responses until the end of the reset, which takes 3 ms on a card, and seconds in simulation. Then it is idle,
+/// and its registers work. Only the next transfer shows that the port is still dead, since no register of the engine does.
+#[test]
+fn a_reset_ends_though_pcim_is_dead() {
+    let emulated = start(Arc::new(Memory::new()));
+    let card = open(&emulated);
+    let source = card.allocate(4096, Direction::H2C).unwrap();
+    let mut h2c = card.h2c(0).unwrap();
+    emulated.kill_pcim();
+    h2c.transfer(&source, 0..4096, 0, Duration::from_millis(200)).unwrap_err();
+    card.reset().unwrap();
+    card.user().unwrap().write(0x10, 7).unwrap();
+    assert_eq!(card.user().unwrap().read(0x10).unwrap(), 7);
+    h2c.recover().unwrap();
+    h2c.transfer(&source, 0..4096, 0, Duration::from_millis(200)).unwrap_err();
+    drop(source);
+    close_in_quarantine(h2c, 4096);
+    drop(card);
+
+    // Opening a card with an engine that is busy resets it.
+    let card = open(&emulated);
+    let source = card.allocate(4096, Direction::H2C).unwrap();
+    let mut h2c = card.h2c(0).unwrap();
+    h2c.transfer(&source, 0..4096, 0, Duration::from_millis(200)).unwrap_err();
+    let error = h2c.recover().unwrap_err();
+    assert!(error.to_string().contains("load its image again"), "{error}");
+    drop(source);
+    close_in_quarantine(h2c, 4096);
+    drop(card);
+    load_again(&emulated);
+}
+
 /// Up to 40 microseconds instead of 2, for one in eight requests.
 #[test]
 fn latency_spikes_of_the_shell_cost_only_time() {

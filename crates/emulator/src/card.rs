@@ -4,7 +4,7 @@ use super::axi_timeout::AxiTimeout;
 use super::channel::{ChannelModel, Shared};
 use super::config_space::{ConfigSpace, Effects};
 #[cfg(feature = "rtl-f2")]
-use super::f2::F2Image;
+use super::f2::{F2Image, describe_image};
 use super::faults::{FaultInjector, InjectionPoint, Kind};
 use super::guest::GuestMemory;
 use super::irq::Irq;
@@ -71,7 +71,7 @@ impl Shell for CardShell {
 impl CardModel {
     /// Builds the card, attaches the logic and starts the channels' threads.
     pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
-        Self::build(Self::shared(options, logic), None, Arc::default())
+        Self::build(Self::shared(described(options, &*logic), logic), None, Arc::default())
     }
 
     /// Builds the card with the simulated engine, and starts its thread.
@@ -115,6 +115,7 @@ impl CardModel {
     /// Builds the card after an image was loaded: the same PCI function with new channels and new logic. The client's maps and
     /// interrupts and configuration space are kept; the log is cleared.
     pub fn with_image(&self, options: EmulatorOptions, logic: Arc<dyn Logic>) -> io::Result<Self> {
+        let options = described(options, &*logic);
         let Shared { log, guest, link, irq, .. } = &*self.shared;
         let (log, guest, link, irq) = (Arc::clone(log), Arc::clone(guest), Arc::clone(link), Arc::clone(irq));
         let axi_timeout = AxiTimeout::new(options.axi_timeout);
@@ -467,6 +468,16 @@ impl Drop for CardModel {
     fn drop(&mut self) {
         self.join();
     }
+}
+
+/// Returns the options with a description of the card that matches the simulated image, if there is one.
+fn described(options: EmulatorOptions, logic: &dyn Logic) -> EmulatorOptions {
+    #[cfg(feature = "rtl-f2")]
+    if options.card.interrupt_bar().is_some() {
+        return EmulatorOptions { card: describe_image(options.card, logic), ..options };
+    }
+    let _ = logic;
+    options
 }
 
 fn channels(shared: &Arc<Shared>) -> Vec<Arc<ChannelModel>> {

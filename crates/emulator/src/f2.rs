@@ -10,7 +10,8 @@ mod user;
 use super::card_bus::CardBus;
 use super::channel::Shared;
 use super::clock::{Clock, Simulation, set_level};
-use super::logic::Shell;
+use super::logic::{Logic, Shell};
+use super::simulated_engine::{Messages, describe};
 use metrics::Event;
 use pcim::{Limits, Pcim, TIMEOUT};
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use user::UserRegisters;
+use xdma_card_file::{CardFile, Channels};
 use xdma_regs::irq;
 use xdma_rtl_dma::{Bus, F2, Image};
 
@@ -42,6 +44,22 @@ const BEAT: usize = 64;
 /// The ID of the host's accesses through PCIS.
 const HOST_ID: u8 = 0x20;
 
+/// Returns the image with the design that the logic names, or with the logic behind it.
+fn image(card: &CardFile, logic: &dyn Logic) -> Image {
+    match card.channels {
+        _ if logic.is_in_image() => Image::Full,
+        #[cfg(feature = "rtl-f2-shapes")]
+        Channels { h2c: 4, c2h: 4, .. } => Image::WideBridge,
+        Channels { .. } => Image::Bridge,
+    }
+}
+
+/// Replaces the parts of a card's description that the image determines.
+pub(super) fn describe_image(card: CardFile, logic: &dyn Logic) -> CardFile {
+    let channels = image(&card, logic).channels();
+    describe(card, [channels; 2])
+}
+
 /// The image between its buses.
 struct Simulated {
     image: F2,
@@ -50,6 +68,7 @@ struct Simulated {
     card: Option<CardBus>,
     user: UserRegisters,
     user_irq: Arc<AtomicU32>,
+    messages: Messages,
     /// The lines to acknowledge, each with the clock at which to do so.
     acknowledge: Vec<(u64, u16)>,
     /// The clock at which the engine no longer waits for an acknowledgement.
@@ -72,9 +91,10 @@ impl Simulated {
         Self {
             image: F2::new(image),
             pcim: Pcim::new(shared, limits),
-            card: (image == Image::Bridge).then(|| CardBus::new(shared)),
+            card: (image != Image::Full).then(|| CardBus::new(shared)),
             user: UserRegisters::default(),
             user_irq,
+            messages: Messages::new(shared),
             acknowledge: vec![],
             patience_ends: 0,
             ocl_dead: false,
@@ -106,7 +126,9 @@ impl Simulated {
         }
         let lines = ports.irq_req;
         for line in (0..16).filter(|line| lines >> line & 1 != 0) {
-            self.shared.irq.send(line);
+            if !self.messages.is_lost(line) {
+                self.shared.irq.send(line);
+            }
             let masked = self.shared.irq.block_read(ENABLE) >> line & 1 == 0;
             // Without an acknowledgement, the engine waits for it.
             match !masked || self.shared.options.card.shell.ack_masked.or(false) {
@@ -136,6 +158,7 @@ impl Simulated {
     }
 
     fn ocl_write(&mut self, address: u32, value: u32, strobes: u8) {
+        self.messages.register_written(address, value);
         if !self.ocl_dead {
             self.image.ports.ocl.begin_write(address, value, strobes);
             if self.until(TIMEOUT, |image| image.ports.ocl.end_write().then_some(())).is_some() {
@@ -245,6 +268,7 @@ impl Simulated {
             card.reset();
         }
         self.user.reset();
+        self.messages.reset();
         self.acknowledge.clear();
         // The design is in reset for a clock.
         self.until::<()>(4, |_| None);
@@ -278,9 +302,9 @@ pub(super) struct F2Image {
 }
 
 impl F2Image {
-    /// Creates the image with the design that the logic names, or with the logic behind it.
+    /// Creates the image of a card whose description [`describe_image`] has completed.
     pub fn new(shared: &Arc<Shared>) -> Self {
-        let image = if shared.logic.is_in_image() { Image::Full } else { Image::Bridge };
+        let image = image(&shared.options.card, &*shared.logic);
         let user_irq = Arc::<AtomicU32>::default();
         let simulated = Simulated::new(shared, image, Arc::clone(&user_irq));
         Self { clock: Clock::new(simulated), user_irq, synchronous: shared.options.synchronous }

@@ -74,6 +74,8 @@ mod registers;
 #[cfg(feature = "rtl-dma")]
 mod rtl_dma;
 mod server;
+#[cfg(any(feature = "rtl-f2", feature = "rtl-dma"))]
+mod simulated_engine;
 mod slot;
 mod throttle;
 mod transfer;
@@ -147,6 +149,10 @@ pub struct EmulatedCard {
 
 impl EmulatedCard {
     /// Starts a card and serves it on a socket (mode 0600) in a new private directory (mode 0700).
+    ///
+    /// With the feature `rtl-f2`, a card like `f2` has the simulated image, with one channel in each direction. With `rtl-f2-shapes`, it has
+    /// four if the description says so. The engine replaces the core, the switches and the alignments in the description. Delays have no
+    /// effect, and only those faults of channels are injected that affect buses and messages.
     pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         Self::serve(options, logic, None)
     }
@@ -169,7 +175,8 @@ impl EmulatedCard {
     #[cfg(feature = "rtl-dma")]
     pub fn start_rtl_dma(mut options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         check_options(&options)?;
-        rtl_dma::describe(&mut options.card);
+        let channels = [options.card.channels.h2c, options.card.channels.c2h];
+        options.card = simulated_engine::describe(options.card, channels);
         Self::serve_card(CardModel::start_rtl_dma(options, logic)?, None)
     }
 

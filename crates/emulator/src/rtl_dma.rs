@@ -1,23 +1,20 @@
 //! The DMA engine of `hdl/rtl/dma` in place of the model of the XDMA core, simulated cycle by cycle.
 //!
 //! The clock runs while the engine has something to do. Host memory answers at once. The custom logic answers when it does; each
-//! channel waits for it on its own. Faults are injected into the buses and the messages. The engine sees them as AXI responses, or not at
-//! all.
+//! channel waits for it on its own. Faults are injected into the buses and the messages.
 
 mod host;
 
 use super::card_bus::CardBus;
 use super::channel::Shared;
 use super::clock::{Clock, Simulation, set_level};
-use super::faults::{InjectionPoint, Kind};
-use super::log::ChannelId;
 use super::logic::Shell;
+use super::simulated_engine::Messages;
 use host::HostBus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
-use xdma_card_file::{CardFile, Channels, Interface};
-use xdma_regs::{Direction, irq};
+use xdma_card_file::Interface;
 use xdma_rtl_dma::Engine;
 
 /// The number of clocks between two checks for waiting callers.
@@ -26,24 +23,12 @@ const SLICE: u64 = 50;
 const IDLE: u64 = 60;
 /// The maximum number of clocks for the work that a register write starts, in synchronous mode.
 const INLINE: u64 = 400_000;
-/// The addresses of the registers with the channels' vectors.
-const VECTORS: [u32; 2] = [0x2000 + irq::CHANNEL_VECTORS, 0x2004 + irq::CHANNEL_VECTORS];
-
-/// Replaces the parts of a card's description that the engine determines. The description of F2 describes the same engine.
-pub(super) fn describe(card: &mut CardFile) {
-    let engine = CardFile::f2();
-    let Channels { h2c, c2h, interface, .. } = card.channels;
-    card.core = engine.core;
-    card.switches = engine.switches;
-    card.channels = Channels { h2c, c2h, interface, ..engine.channels };
-}
 
 /// The engine between its buses.
 struct Simulated {
     engine: Engine<HostBus, CardBus>,
     user_irq: Arc<AtomicU32>,
-    /// The vectors of the channels, as software wrote them. Faults use them to find the channel of a message.
-    vectors: [u32; 2],
+    messages: Messages,
     shared: Arc<Shared>,
 }
 
@@ -53,24 +38,10 @@ impl Simulated {
         self.engine.step();
         let lines = self.engine.interrupts();
         for line in (0..16).filter(|line| lines >> line & 1 != 0) {
-            if !self.loses_message(line) {
+            if !self.messages.is_lost(line) {
                 self.shared.irq.send(line);
             }
         }
-    }
-
-    /// Returns whether an injected fault drops the message of a line.
-    fn loses_message(&self, line: usize) -> bool {
-        let faults = &self.shared.faults;
-        if !faults.is_armed() {
-            return false;
-        }
-        let Channels { h2c, c2h, .. } = self.shared.options.card.channels;
-        let of = |direction, count| (0..count).map(move |index| ChannelId { direction, index });
-        let channels = of(Direction::H2C, h2c).chain(of(Direction::C2H, c2h));
-        let vector = |number: usize| self.vectors[number / 4].to_le_bytes()[number % 4];
-        let mut these = channels.enumerate().filter(|(number, _)| usize::from(vector(*number)) == line);
-        these.any(|(_, id)| faults.fault_at(InjectionPoint::Interrupt, Some(id)) == Some(Kind::InterruptLost))
     }
 }
 
@@ -109,7 +80,7 @@ impl RtlDma {
         let simulated = Simulated {
             engine: Engine::with_channels(counts, HostBus::new(shared), CardBus::new(shared), 2)?,
             user_irq: Arc::clone(&user_irq),
-            vectors: [0; 2],
+            messages: Messages::new(shared),
             shared: Arc::clone(shared),
         };
         Some(Self { clock: Clock::new(simulated), user_irq, synchronous: shared.options.synchronous })
@@ -149,9 +120,7 @@ impl RtlDma {
     /// Writes the bytes of a register that `strobes` selects.
     pub fn write(&self, address: u32, value: u32, strobes: u8) {
         self.with(|simulated| {
-            if let Some(at) = VECTORS.iter().position(|&at| at == address) {
-                simulated.vectors[at] = value;
-            }
+            simulated.messages.register_written(address, value);
             simulated.engine.begin_write(address, value, strobes);
             loop {
                 simulated.step();
@@ -175,7 +144,7 @@ impl RtlDma {
     pub fn reset(&self) {
         self.with(|simulated| {
             simulated.engine.function_reset();
-            simulated.vectors = [0; 2];
+            simulated.messages.reset();
             simulated.engine.card.reset();
         });
     }

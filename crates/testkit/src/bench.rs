@@ -46,10 +46,13 @@ pub fn cards() -> Vec<CardFile> {
     }
 }
 
+/// Whether the engine is a simulated one.
+const IS_SIMULATED: bool = cfg!(any(feature = "rtl-dma", feature = "rtl-f2"));
+
 /// Returns the kind of bad completion that the engine reports. The bridge of the simulated engine answers all kinds with SLVERR, which
 /// the engine reports as an unsupported request.
 pub fn reported(with: BadCompletion) -> BadCompletion {
-    if cfg!(feature = "rtl-dma") { BadCompletion::UnsupportedRequest } else { with }
+    if IS_SIMULATED { BadCompletion::UnsupportedRequest } else { with }
 }
 
 impl Bench {
@@ -86,7 +89,7 @@ impl Bench {
     /// Opens the card with a short idle limit, for tests in which an engine never becomes idle. The limit is longer for a simulated engine,
     /// which takes longer to become idle.
     pub fn open_with_short_idle_limit(&self) -> Card {
-        let idle_limit = Duration::from_millis(if cfg!(feature = "rtl-dma") { 1500 } else { 500 });
+        let idle_limit = Duration::from_millis(if IS_SIMULATED { 1500 } else { 500 });
         self.try_open(CardOptions { idle_limit, ..CardOptions::default() }).expect("the card can be opened")
     }
 

@@ -9,8 +9,22 @@ use std::ptr::NonNull;
 pub enum Image {
     /// Nothing: the ports `design` and `user` lead to the caller (`f2_bridge`).
     Bridge,
+    /// The same, with four channels in each direction.
+    #[cfg(feature = "f2-shapes")]
+    WideBridge,
     /// The MSM design, with field arithmetic computed in C (`cl_f2`).
     Full,
+}
+
+impl Image {
+    /// Returns the number of channels in each direction.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Bridge | Self::Full => 1,
+            #[cfg(feature = "f2-shapes")]
+            Self::WideBridge => 4,
+        }
+    }
 }
 
 struct Functions {
@@ -57,6 +71,8 @@ impl F2 {
     pub fn new(image: Image) -> Self {
         let functions = match image {
             Image::Bridge => functions!(f2_bridge),
+            #[cfg(feature = "f2-shapes")]
+            Image::WideBridge => functions!(f2_bridge_4_4),
             Image::Full => functions!(cl_f2),
         };
         // SAFETY: `new` has no preconditions; it returns the pointer that the other functions expect.

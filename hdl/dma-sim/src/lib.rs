@@ -1,5 +1,5 @@
 //! The DMA engine of `hdl/rtl/dma`, simulated cycle by cycle: alone, with four channels in each direction (feature `engine`) or other
-//! numbers (feature `shapes`), and in the image for AWS F2, with one (feature `f2`).
+//! numbers (feature `shapes`), and in the image for AWS F2, with one (feature `f2`) or four (feature `f2-shapes`).
 //!
 //! `Engine` is the engine between two [buses](Bus), host and card, such as [`Memory`]. `F2` is the image with all ports of the shell
 //! that it uses. The simulation is deterministic: the same calls take the same number of cycles on every machine.

@@ -6,7 +6,11 @@
 // The part of an F2 image between shell and design: the DMA engine with its registers at offset 0 of BAR0, and the design's
 // registers above 64 KiB. The engine and PCIS reach the same card addresses.
 module f2_bridge #(
-    // Clocks to wait for the shell to take a response to PCIS. The shell gives up an access after 2,000 clocks.
+    // Channels of the engine in each direction.
+    parameter int H2C = 1,
+    parameter int C2H = 1,
+    // Clocks to wait for the shell to take a response to PCIS, or to send the rest of a write. The shell gives up an access after 2,000
+    // clocks.
     parameter int PCIS_CYCLES = 4096,
     localparam int DATA_W = 512,
     localparam int ADDR_W = 64,
@@ -58,7 +62,10 @@ module f2_bridge #(
   `AXI4_WIRES(card_, SHELL_ID_W, ADDR_W, DATA_W)
   logic [CARD_ID_W-1:0] engine_awid, engine_arid;
   logic engine_bvalid, engine_rvalid;
-  dma_engine u_engine (
+  dma_engine #(
+      .H2C(H2C),
+      .C2H(C2H)
+  ) u_engine (
       .clk,
       .rst_n,
       `AXIL_CONNECT(s_axil_, regs_, regs_),
@@ -131,11 +138,37 @@ module f2_bridge #(
     else if (pcis_waits == PCIS_W'(PCIS_CYCLES - 1)) pcis_given_up <= 1'b1;
   end
 
+  // The rest of a write that it gave up would block the engine's writes behind it.
+  localparam int QUEUE = 16;
+  logic [DATA_W-1:0] pcis_wdata;
+  logic [DATA_W/8-1:0] pcis_wstrb;
+  logic pcis_wlast, pcis_wvalid, pcis_wready;
+  axi_finish #(
+      .DATA_W(DATA_W),
+      .QUEUE (QUEUE),
+      .CYCLES(PCIS_CYCLES)
+  ) u_finish (
+      .clk,
+      .rst_n(design_rst_n),
+      .aw_taken(s_axi_awvalid && s_axi_awready),
+      .awlen(s_axi_awlen),
+      .s_wdata(s_axi_wdata),
+      .s_wstrb(s_axi_wstrb),
+      .s_wlast(s_axi_wlast),
+      .s_wvalid(s_axi_wvalid),
+      .s_wready(s_axi_wready),
+      .m_wdata(pcis_wdata),
+      .m_wstrb(pcis_wstrb),
+      .m_wlast(pcis_wlast),
+      .m_wvalid(pcis_wvalid),
+      .m_wready(pcis_wready)
+  );
+
   axi_join #(
       .DATA_W(DATA_W),
       .ADDR_W(ADDR_W),
       .ID_W(SHELL_ID_W),
-      .QUEUE(16)
+      .QUEUE(QUEUE)
   ) u_join (
       .clk,
       .rst_n(design_rst_n),
@@ -146,11 +179,11 @@ module f2_bridge #(
       .a_axi_awburst(s_axi_awburst),
       .a_axi_awvalid(s_axi_awvalid),
       .a_axi_awready(s_axi_awready),
-      .a_axi_wdata(s_axi_wdata),
-      .a_axi_wstrb(s_axi_wstrb),
-      .a_axi_wlast(s_axi_wlast),
-      .a_axi_wvalid(s_axi_wvalid),
-      .a_axi_wready(s_axi_wready),
+      .a_axi_wdata(pcis_wdata),
+      .a_axi_wstrb(pcis_wstrb),
+      .a_axi_wlast(pcis_wlast),
+      .a_axi_wvalid(pcis_wvalid),
+      .a_axi_wready(pcis_wready),
       .a_axi_bid(s_axi_bid),
       .a_axi_bresp(s_axi_bresp),
       .a_axi_bvalid(s_axi_bvalid),

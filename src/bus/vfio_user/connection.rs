@@ -87,6 +87,15 @@ impl Connection {
         })
     }
 
+    /// Sends a command and waits for its reply, both without a body, with a time limit of its own.
+    pub fn request_within(&mut self, limit: Duration, command: Command) -> Result<(), BusError> {
+        let usual = self.timeout;
+        self.set_timeout(limit).map_err(|error| self.io_error(command, error))?;
+        let done = self.request(command, &[], &[], |_| Some(()));
+        self.set_timeout(usual).map_err(|error| self.io_error(command, error))?;
+        done
+    }
+
     /// Sends a command without requesting a reply.
     pub fn post(&mut self, command: Command, body: &[u8]) -> Result<(), BusError> {
         let deadline = Instant::now() + self.timeout;
@@ -236,6 +245,26 @@ mod tests {
         drop(connection);
         server.join().unwrap();
         (error, took)
+    }
+
+    #[test]
+    fn a_request_with_a_limit_of_its_own_leaves_the_usual_one() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (usual, limit) = (Duration::from_millis(100), Duration::from_secs(20));
+        let mut connection = Connection::new(near, usual).unwrap();
+        let server = std::thread::spawn(move || {
+            // The first request is answered late, with a refusal, and the others never.
+            far.read_exact(&mut [0; HEADER]).unwrap();
+            std::thread::sleep(3 * usual);
+            let refusal = Header { id: 0, command: 13, size: HEADER as u32, flags: REPLY | ERROR, error: 25 };
+            far.write_all(&refusal.to_bytes()).unwrap();
+            far
+        });
+        let error = connection.request_within(limit, Command::DeviceReset).unwrap_err();
+        assert!(matches!(error, BusError::Refused { .. }), "{error}");
+        let _far = server.join().unwrap();
+        let error = connection.request(Command::RegionRead, &[], &[], |_| Some(())).unwrap_err();
+        assert!(matches!(error, BusError::Timeout { after, .. } if after == usual), "{error}");
     }
 
     extern "C" fn ignore(_: i32) {}

@@ -29,6 +29,9 @@ use wire::{Body, Command, field32, field64};
 
 /// Time limit for a reply from the card's process.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Time limit for a reset, as long as the kernel waits for a function. A simulated card takes seconds for what takes a card of silicon
+/// milliseconds: its engine waits until the end of the reset for a host that does not answer.
+pub const RESET_DEADLINE: Duration = Duration::from_secs(60);
 /// Time limit for the server to accept a connection, and again for the version exchange. A server that is serving another client
 /// does neither.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -313,7 +316,7 @@ impl Bus for VfioUser {
     }
 
     fn reset(&self) -> Result<(), BusError> {
-        self.shared.connection().request(Command::DeviceReset, &[], &[], |_| Some(()))
+        self.shared.connection().request_within(RESET_DEADLINE, Command::DeviceReset)
     }
 
     fn set_interrupts(&self, kind: InterruptKind, events: &[&EventFd]) -> Result<(), BusError> {

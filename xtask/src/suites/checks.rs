@@ -79,7 +79,7 @@ pub const RTL: Suite = Suite {
             engine_tests(run, "excluded.txt", "xdma-emulator --features rtl-dma --test conformance")?;
             engine_tests(run, "excluded-driver.txt", "xdma --features xdma-testkit/rtl-dma --test driver")?;
             run.environment.push(("XDMA_LIKE", "f2".into()));
-            engine_tests(run, "excluded-f2.txt", "xdma --features xdma-emulator/rtl-f2 --test driver")?;
+            engine_tests(run, "excluded-f2.txt", "xdma --features xdma-testkit/rtl-f2 --test driver")?;
         }
         Ok(())
     },

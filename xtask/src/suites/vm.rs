@@ -32,8 +32,8 @@ fn run_machines(run: &mut Run) -> Result<()> {
         None => level == Level::Full || machine.default,
     };
     if catalog.machines.iter().filter(selected).any(|machine| machine.rtl) {
-        // The same build as in the suite `rtl`. Copy the program, since the next build overwrites it.
-        let messages = run.build(&format!("build {SIMULATED} --bin xdma"))?;
+        // With an example, dependencies have the features of the suite `rtl`. The next build overwrites the program.
+        let messages = run.build(&format!("build {SIMULATED} --bin xdma --example msm"))?;
         std::fs::copy(executable(&messages, "xdma")?, work.join("xdma-rtl"))?;
     }
     // The same build as for the suite `tests`.

@@ -6,12 +6,11 @@
 use super::metrics::{Event, Metrics};
 use crate::channel::Shared;
 use crate::guest::Cursor;
-use crate::log::{ChannelId, DmaFault, DmaFaultReason, Purpose};
+use crate::simulated_engine::Clients;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use xdma_regs::Direction;
 use xdma_rtl_dma::{Axi, Bus};
 
 const PAGE: u64 = 4096;
@@ -49,6 +48,8 @@ struct Burst {
     left: u32,
     /// The rule that it broke first.
     broken: Option<Event>,
+    /// An injected fault hits it: a read fails, and a write is lost.
+    hit: bool,
     /// The clock from which on its response may be sent.
     due: u64,
     /// The bytes of a write.
@@ -68,6 +69,7 @@ struct Response {
 /// The port.
 pub(super) struct Pcim {
     shared: Arc<Shared>,
+    clients: Clients,
     limits: Limits,
     cursor: Cursor,
     rng: StdRng,
@@ -92,6 +94,7 @@ impl Pcim {
     pub fn new(shared: &Arc<Shared>, limits: Limits) -> Self {
         Self {
             shared: Arc::clone(shared),
+            clients: Clients::new(shared),
             limits,
             cursor: Cursor::default(),
             rng: StdRng::seed_from_u64(shared.options.seed),
@@ -145,42 +148,30 @@ impl Pcim {
         }
     }
 
-    fn accept(&mut self, id: u8, address: u64, len: u8, size: u8, burst: u8) -> Burst {
+    fn accept(&mut self, id: u8, address: u64, len: u8, size: u8, burst: u8, write: bool) -> Burst {
         let broken = self.check_address(address, len, size, burst);
+        let hit = self.clients.is_hit(id, write);
         let due = self.cycle + self.latency();
-        Burst { id, from: address, address, left: u32::from(len) + 1, broken, due, data: vec![] }
-    }
-
-    /// Logs an access that an IOMMU refused.
-    fn refused(&self, iova: u64, reason: DmaFaultReason, write: bool, id: u8) {
-        // Clients of the port: payload of one direction, then descriptors or write-backs of H2C and of C2H.
-        let (purpose, direction) = match (id, write) {
-            (0, false) => (Purpose::Payload, Direction::H2C),
-            (0, true) => (Purpose::Payload, Direction::C2H),
-            (1, false) => (Purpose::Fetch, Direction::H2C),
-            (1, true) => (Purpose::WriteBack, Direction::H2C),
-            (_, false) => (Purpose::Fetch, Direction::C2H),
-            (_, true) => (Purpose::WriteBack, Direction::C2H),
-        };
-        let channel = ChannelId { direction, index: 0 };
-        self.shared.log.dma_fault(DmaFault { iova, write, purpose, reason, channel });
+        Burst { id, from: address, address, left: u32::from(len) + 1, broken, hit, due, data: vec![] }
     }
 
     /// Reads the next beat of the oldest read.
     fn fetch(&mut self) -> Option<([u8; BEAT as usize], u8)> {
         let read = self.reads.front_mut().filter(|read| read.due <= self.cycle)?;
         let mut data = [0xff; BEAT as usize];
-        if read.broken.is_none() {
-            let from = read.address / BEAT * BEAT;
-            if let Err((iova, reason)) = self.cursor.read_beat(&self.shared.guest, from, &mut data) {
+        if read.broken.is_some() || read.hit {
+            return Some((data, SLVERR));
+        }
+        let from = read.address / BEAT * BEAT;
+        match self.cursor.read_beat(&self.shared.guest, from, &mut data) {
+            Ok(()) if self.clients.is_without_magic(read.id) => Some(([0; BEAT as usize], OKAY)),
+            Ok(()) => Some((data, OKAY)),
+            Err((iova, reason)) => {
                 read.broken = Some(Event::Range);
-                data.fill(0xff);
-                let id = read.id;
-                self.refused(iova, reason, false, id);
+                self.clients.refused(iova, reason, false, read.id);
+                Some(([0xff; BEAT as usize], SLVERR))
             }
         }
-        let broken = self.reads.front().is_some_and(|read| read.broken.is_some());
-        Some((data, if broken { SLVERR } else { OKAY }))
     }
 
     /// Takes a beat of the oldest write.
@@ -213,9 +204,10 @@ impl Pcim {
     /// Passes a complete write on, unless it broke a rule.
     fn complete(&mut self, mut write: Burst) {
         if write.broken.is_none()
+            && !write.hit
             && let Err((iova, reason)) = self.cursor.write(&self.shared.guest, write.address, &write.data)
         {
-            self.refused(iova, reason, true, write.id);
+            self.clients.refused(iova, reason, true, write.id);
             write.broken = Some(Event::Range);
         }
         match write.broken {
@@ -316,11 +308,11 @@ impl Bus for Pcim {
         }
         self.waiting = (port.arvalid & !port.arready != 0).then_some(port.arid);
         if port.arvalid & port.arready != 0 {
-            let read = self.accept(port.arid, port.araddr, port.arlen, port.arsize, port.arburst);
+            let read = self.accept(port.arid, port.araddr, port.arlen, port.arsize, port.arburst, false);
             self.reads.push_back(read);
         }
         if port.awvalid & port.awready != 0 {
-            let write = self.accept(port.awid, port.awaddr, port.awlen, port.awsize, port.awburst);
+            let write = self.accept(port.awid, port.awaddr, port.awlen, port.awsize, port.awburst, true);
             self.writes.push_back(write);
         }
         self.watch(port);

@@ -2,13 +2,10 @@
 //! the host refuses or whose completion is bad. A write that the host's IOMMU refuses is lost and gets OKAY, since PCIe writes are posted.
 
 use crate::channel::Shared;
-use crate::faults::InjectionPoint;
 use crate::guest::Cursor;
-use crate::log::{ChannelId, DmaFault, DmaFaultReason, Purpose};
+use crate::simulated_engine::Clients;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use xdma_card_file::Channels;
-use xdma_regs::Direction;
 use xdma_rtl_dma::{Axi, Bus};
 
 const BEAT: u64 = 64;
@@ -38,6 +35,7 @@ impl Burst {
 /// The host's side of the engine.
 pub(crate) struct HostBus {
     shared: Arc<Shared>,
+    clients: Clients,
     cursor: Cursor,
     reads: VecDeque<Burst>,
     writes: VecDeque<Burst>,
@@ -54,6 +52,7 @@ impl HostBus {
     pub fn new(shared: &Arc<Shared>) -> Self {
         Self {
             shared: Arc::clone(shared),
+            clients: Clients::new(shared),
             cursor: Cursor::default(),
             reads: VecDeque::new(),
             writes: VecDeque::new(),
@@ -75,54 +74,16 @@ impl HostBus {
         self.active = self.cycle;
     }
 
-    /// Returns what a client of the port transfers, and for which channel. Clients are the payload of one direction, then the
-    /// descriptors or write-backs of all channels, H2C first.
-    fn client(&self, id: u8, write: bool) -> (Purpose, ChannelId) {
-        let Channels { h2c, c2h, .. } = self.shared.options.card.channels;
-        let (payload, direction) = if write { (c2h, Direction::C2H) } else { (h2c, Direction::H2C) };
-        let purpose = if write { Purpose::WriteBack } else { Purpose::Fetch };
-        let id = usize::from(id);
-        match id.checked_sub(payload) {
-            None => (Purpose::Payload, ChannelId { direction, index: id }),
-            Some(index) if index < h2c => (purpose, ChannelId { direction: Direction::H2C, index }),
-            Some(number) => (purpose, ChannelId { direction: Direction::C2H, index: number - h2c }),
-        }
-    }
-
-    /// Returns whether an injected fault hits a burst of a client: a read fails, and a write is lost.
-    fn is_taken(&self, id: u8, write: bool) -> bool {
-        let (purpose, channel) = self.client(id, write);
-        let point = match purpose {
-            Purpose::Fetch => InjectionPoint::Fetch,
-            Purpose::WriteBack => InjectionPoint::WriteBack,
-            _ if write => InjectionPoint::HostWrite,
-            _ => InjectionPoint::HostRead,
-        };
-        self.shared.faults.fault_at(point, Some(channel)).is_some()
-    }
-
-    /// Returns whether an injected fault removes the magic numbers of a beat of descriptors.
-    fn is_without_magic(&self, id: u8) -> bool {
-        let (purpose, channel) = self.client(id, false);
-        purpose == Purpose::Fetch
-            && self.shared.faults.fault_at(InjectionPoint::Descriptor, Some(channel)).is_some()
-    }
-
-    fn refused(&self, iova: u64, reason: DmaFaultReason, write: bool, id: u8) {
-        let (purpose, channel) = self.client(id, write);
-        self.shared.log.dma_fault(DmaFault { iova, write, purpose, reason, channel });
-    }
-
     fn read(&mut self, id: u8, address: u64) -> ([u8; BEAT as usize], u8) {
         let mut data = [0xff; BEAT as usize];
         if !self.shared.link.bus_master() {
             return (data, SLVERR);
         }
         match self.cursor.read_beat(&self.shared.guest, address, &mut data) {
-            Ok(()) if self.is_without_magic(id) => ([0; BEAT as usize], OKAY),
+            Ok(()) if self.clients.is_without_magic(id) => ([0; BEAT as usize], OKAY),
             Ok(()) => (data, OKAY),
             Err((iova, reason)) => {
-                self.refused(iova, reason, false, id);
+                self.clients.refused(iova, reason, false, id);
                 (data, SLVERR)
             }
         }
@@ -139,7 +100,7 @@ impl HostBus {
         } else if !write.refused
             && let Err((iova, reason)) = self.cursor.write(&self.shared.guest, at, bytes)
         {
-            self.refused(iova, reason, true, write.id);
+            self.clients.refused(iova, reason, true, write.id);
             write.refused = true;
         }
         if port.wlast != 0 {
@@ -190,11 +151,11 @@ impl Bus for HostBus {
             self.write(port);
         }
         if port.arvalid != 0 {
-            let fails = self.is_taken(port.arid, false);
+            let fails = self.clients.is_hit(port.arid, false);
             self.reads.push_back(Burst::new(port.arid, port.araddr, port.arlen, fails));
         }
         if port.awvalid != 0 {
-            let lost = self.is_taken(port.awid, true);
+            let lost = self.clients.is_hit(port.awid, true);
             self.writes.push_back(Burst::new(port.awid, port.awaddr, port.awlen, lost));
         }
         if (port.arvalid | port.rvalid | port.awvalid | port.wvalid | port.bvalid) != 0 {

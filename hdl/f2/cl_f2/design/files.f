@@ -7,6 +7,7 @@ rtl/msm/bn254_pkg.sv
 rtl/common/delay.sv
 rtl/common/sfifo.sv
 rtl/common/skid.sv
+rtl/axi/axi_finish.sv
 rtl/axi/axi_join.sv
 rtl/axi/axi_read.sv
 rtl/axi/axi_window.sv
