@@ -130,3 +130,31 @@ impl Arenas {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the number of bytes that the first buffer maps.
+    fn mapped(pages: HugePages, len: u64) -> u64 {
+        let mut mapped = 0;
+        let result = Pool::allocate(&Pool::new(pages), len, false, |bytes| {
+            mapped = bytes;
+            Err(MemoryError::Empty)
+        });
+        assert!(result.is_err());
+        mapped
+    }
+
+    /// A buffer does not take a page of 1 GiB for itself, unless it is large.
+    #[test]
+    fn an_arena_is_a_page_of_the_required_size() {
+        use PageSize::{Base, Huge1G, Huge2M};
+        let required =
+            [Base, Huge2M, Huge1G].map(|page| (HugePages::Require(page), page.bytes().max(2 << 20)));
+        for (pages, arena) in [(HugePages::Prefer, 2 << 20)].into_iter().chain(required) {
+            assert_eq!([1, 4096, arena / 2].map(|len| mapped(pages, len)), [arena; 3], "{pages:?}");
+            assert_eq!(mapped(pages, arena / 2 + 1), arena / 2 + 1, "{pages:?}");
+        }
+    }
+}
