@@ -12,7 +12,7 @@ PART selects the checks whose names start with it. These parts run by default:
 
 These run if named, or with `--all`:
 
-    covers     the cover task of each proof, and three proofs with a deeper bound
+    covers     the cover task of each proof, and four proofs with a deeper bound
     planted    each bug in formal/planted.toml is found by the check named there
     everywhere the checks of illegal, with yosys and Icarus
     multiplier the size of the tiled multiplier, against a limit

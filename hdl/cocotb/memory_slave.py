@@ -174,7 +174,7 @@ class MemorySlave:
                 continue
             key = self.rng.choice(ready)
             _, pieces = self.write_queues[key].popleft()
-            resp = max(self.resp(at) for at, _ in pieces)
+            resp = max((self.resp(at) for at, _ in pieces), default=AxiResp.OKAY)
             for at, data in pieces:
                 self.on_write(at, data)
                 if resp == AxiResp.OKAY:

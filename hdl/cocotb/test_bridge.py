@@ -115,6 +115,13 @@ async def a_write_that_the_shell_abandons_does_not_block_the_engine(dut):
     after = b.card.memory.read(0x9000, 512)
     sent = next(at for at in range(0, 513, 64) if after[at:] == before[at:])
     assert 0 < sent < 512 and after[:sent] == b"\xff" * sent
+    # The rest comes late, and other writes follow: until a reset, none has an effect, and none blocks the engine.
+    b.pcis.write_if.w_channel.pause = False
+    b.card.memory.write(0xA000, before)
+    await b.pcis.write(0xA000, b"\xee" * 512)
+    for engine in [H2C, C2H]:
+        await transfer(b, engine, b.pieces(engine, 3, 300))
+    assert b.card.memory.read(0x9000, 512) == after and b.card.memory.read(0xA000, 512) == before
 
 
 @cocotb.test(timeout_time=5, timeout_unit="ms")

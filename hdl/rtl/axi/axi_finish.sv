@@ -2,8 +2,9 @@
 
 `include "parameter_check.svh"
 
-// Finishes the bursts of a master that stops in the middle of a write: if it offers no data for `CYCLES` clocks although it sent the
-// address, the rest of the burst has no strobes. READY of the slave must not depend on VALID.
+// Finishes the bursts of a master that stops in the middle of a write. If it offers no data for `CYCLES` clocks although it sent the
+// address, then from there on, until a reset, all bursts get beats without strobes, and data from the master is discarded: it could
+// belong to any of its writes. READY of the slave must not depend on VALID.
 module axi_finish #(
     parameter int DATA_W = 512,
     // Bursts that can be under way between address and last data.
@@ -57,11 +58,11 @@ module axi_finish #(
   logic [CW-1:0] waits;
   logic given_up;
   wire silent = open && !s_wvalid;
-  assign s_wready = m_wready;
-  assign m_wvalid = s_wvalid || (silent && given_up && m_wready);
+  assign s_wready = m_wready || given_up;
+  assign m_wvalid = given_up ? open && m_wready : s_wvalid;
   assign m_wdata  = s_wdata;
-  assign m_wstrb  = s_wvalid ? s_wstrb : '0;
-  assign m_wlast  = s_wvalid ? s_wlast : beats == len;
+  assign m_wstrb  = given_up ? '0 : s_wstrb;
+  assign m_wlast  = given_up ? beats == len : s_wlast;
 
   always_ff @(posedge clk) begin
     if (!rst_n) begin
@@ -70,9 +71,8 @@ module axi_finish #(
       given_up <= 1'b0;
     end else begin
       if (taken) beats <= m_wlast ? '0 : beats + 1'b1;
-      waits <= (silent && !given_up) ? waits + 1'b1 : '0;
-      // Until the end of the burst: the next one may belong to an access that the master has not given up.
-      given_up <= silent && !(taken && m_wlast) && (given_up || waits == CW'(CYCLES - 1));
+      waits <= silent ? waits + 1'b1 : '0;
+      if (silent && waits == CW'(CYCLES - 1)) given_up <= 1'b1;
     end
   end
 

@@ -138,7 +138,7 @@ module f2_bridge #(
     else if (pcis_waits == PCIS_W'(PCIS_CYCLES - 1)) pcis_given_up <= 1'b1;
   end
 
-  // The rest of a write that it gave up would block the engine's writes behind it.
+  // A write that the shell gave up in the middle would block the engine's writes behind it.
   localparam int QUEUE = 16;
   logic [DATA_W-1:0] pcis_wdata;
   logic [DATA_W/8-1:0] pcis_wstrb;
