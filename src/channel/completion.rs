@@ -160,12 +160,17 @@ impl Channel {
     #[cold]
     #[inline(never)]
     fn poll_after_failure(&mut self, number: u64, reaped: Result<(), Fail>) -> PollResult {
-        let result = match (reaped, self.queue.failure()) {
+        let result = match (reaped, self.queue.failure().cloned()) {
             (Ok(()), _) if self.is_recalled() => self.stop_for_recall(),
-            // The engine has the job: it may still finish.
-            (Ok(()), Some(_)) if !self.queue.is_waiting(number) => return PollResult::Pending,
-            (_, Some(failure)) => Err(failure.clone()),
-            (reaped, None) => reaped.map_err(|error| self.close_after(*error)),
+            (Err(_), Some(failure)) => Err(failure),
+            // A job could not be started, now or earlier. The engine may still finish those that it has.
+            (reaped, known) => {
+                let failure = reaped.err().map(|error| self.close_after(*error)).or(known);
+                if number >= self.queue.done() && !self.queue.is_waiting(number) {
+                    return PollResult::Pending;
+                }
+                failure.map_or(Ok(()), Err)
+            }
         };
         match result {
             Err(error) if number >= self.queue.done() => PollResult::Failed(Box::new(error.into())),
@@ -195,7 +200,7 @@ impl Channel {
             }
             F::record_write_back(progress, word);
         }
-        // The engine has completed at most one job of a ring with one job at a time.
+        // On a ring with one job at a time, the engine has completed at most one since the last poll.
         while self.retire_oldest() && !F::ONE_JOB {}
         if self.queue.has_waiting() && self.may_start() { self.advance_fast::<F>() } else { Ok(()) }
     }
@@ -277,8 +282,8 @@ impl Channel {
     /// after this call, not before: a completion between a poll and this call would not interrupt. Starting a chain enables the
     /// interrupt automatically.
     ///
-    /// Sleep at most a few milliseconds at a time while several transfers are in flight on a chain ring: the engine may report one
-    /// before it is idle, and no interrupt reports when a poll can start the next.
+    /// Sleep at most a few milliseconds at a time while several transfers are in flight on a chain ring: the engine may still be busy
+    /// when it reports a transfer, and no interrupt reports when it is idle and a poll can start the next one.
     ///
     /// # Errors
     ///

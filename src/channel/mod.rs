@@ -32,7 +32,7 @@
 //! | the same, chain ring, with 16 or 250 transfers in flight | 259 |
 //! | building a chain, per descriptor | 39 |
 //!
-//! These include 9 instructions for the statistics that other processes can read ([`Stats`]), and up to 4 for the counts of
+//! These include 6 instructions for the statistics that other processes can read ([`Stats`]), and up to 6 for the counts of
 //! register accesses ([`counts`](crate::bus::counts)).
 //!
 //! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 240 instructions in a

@@ -280,8 +280,9 @@ impl Waitable for Pool {
         busy.unwrap_or(&self.members[0].channel)
     }
 
-    fn is_between_jobs(&self) -> bool {
-        self.channels().any(Waitable::is_between_jobs)
+    fn is_between_jobs(&self, ticket: PoolTicket) -> bool {
+        let mut parts = self.channels().zip(ticket.parts);
+        parts.any(|(channel, part)| part.is_some_and(|part| channel.is_between_jobs(part)))
     }
 }
 

@@ -29,7 +29,8 @@ impl Channel {
         self.halt(self.engine.idle_limit, help)?;
         let reset = self.was_reset().then(|| EngineError::Reset { ring: Box::new(self.ring_state()) });
         self.collect_finished()?;
-        self.abandon(reset.unwrap_or(EngineError::Stopped));
+        let cause = reset.or_else(|| self.queue.failure().cloned());
+        self.abandon(cause.unwrap_or(EngineError::Stopped));
         Ok(())
     }
 

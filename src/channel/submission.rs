@@ -336,7 +336,7 @@ impl Channel {
         Box::new(self.close_after(error).into())
     }
 
-    /// Rejects all jobs from now on, after an access to the registers failed: how many descriptors the engine has is not known.
+    /// Closes the queue after a failed register access, since it is not known how many descriptors the engine has.
     #[cold]
     #[inline(never)]
     pub(super) fn close_after(&mut self, error: EngineError) -> EngineError {

@@ -29,7 +29,7 @@ pub(super) struct Fake {
 const STATUS: u64 = 0x40;
 const COMPLETED: u64 = 0x48;
 const CREDITS: u64 = 0x408c;
-/// The lower half of the address of the descriptor with which the engine starts.
+/// The register with the lower half of the first descriptor's address.
 const FIRST_DESCRIPTOR: u64 = 0x4080;
 
 impl Fake {
@@ -573,37 +573,41 @@ fn a_recalled_card_is_stopped_and_finished_transfers_are_kept() {
     }
 }
 
-/// After an access to the registers failed, it is not known what the engine has: nothing is started until the channel is recovered.
+/// After a failed register access, it is not known which descriptors the engine has: nothing is started until the channel is recovered.
 #[test]
-fn a_queued_transfer_that_cannot_be_started_fails_for_good() {
-    let fake = Arc::new(Fake::default());
-    let mut channel = fake.open(Ring::Chain);
-    let buffer = channel.space.allocate(128, Access::CardReads).unwrap();
-    let first = channel.submit(&buffer, 0..64, 0).unwrap();
-    let second = channel.submit(&buffer, 64..128, 0).unwrap();
-    let started = fake.get(FIRST_DESCRIPTOR);
-    fake.write_back(1);
-    fake.gone.store(true, Ordering::Relaxed);
-    let error = channel.poll(second).unwrap_err();
-    assert!(matches!(error.engine(), Some(EngineError::Gone { ring: Some(_), .. })), "{error:?}");
-    fake.gone.store(false, Ordering::Relaxed);
-    for _ in 0..3 {
-        assert_eq!(channel.poll(first).unwrap(), Poll::Ready);
+fn a_queued_job_that_cannot_be_started_fails_for_good() {
+    for ring in [Ring::Chain, Ring::Credits] {
+        let fake = Arc::new(Fake::default());
+        let mut channel = fake.open(ring);
+        let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+        let program = program(&channel, 2);
+        let first = channel.submit(&buffer, 0..64, 0).unwrap();
+        let second = channel.run(&program).unwrap();
+        let started = fake.get(FIRST_DESCRIPTOR);
+        fake.write_back(1);
+        fake.gone.store(true, Ordering::Relaxed);
         let error = channel.poll(second).unwrap_err();
-        assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error:?}");
-        let error = channel.submit(&buffer, 0..64, 0).unwrap_err();
-        assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{error:?}");
+        assert!(matches!(error.engine(), Some(EngineError::Gone { ring: Some(_), .. })), "{ring}: {error:?}");
+        fake.gone.store(false, Ordering::Relaxed);
+        for _ in 0..3 {
+            assert_eq!(channel.poll(first).unwrap(), Poll::Ready);
+            let error = channel.poll(second).unwrap_err();
+            assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{ring}: {error:?}");
+            let error = channel.submit(&buffer, 0..64, 0).unwrap_err();
+            assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{ring}: {error:?}");
+        }
+        assert_eq!(fake.get(FIRST_DESCRIPTOR), started);
+        channel.recover().unwrap();
+        let third = channel.submit(&buffer, 0..64, 0).unwrap();
+        fake.write_back(1);
+        assert_eq!(channel.poll(third).unwrap(), Poll::Ready);
+        let error = channel.poll(second).unwrap_err();
+        assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{ring}: {error:?}");
     }
-    assert_eq!(fake.get(FIRST_DESCRIPTOR), started);
-    channel.recover().unwrap();
-    let third = channel.submit(&buffer, 0..64, 0).unwrap();
-    fake.write_back(1);
-    assert_eq!(channel.poll(third).unwrap(), Poll::Ready);
-    assert!(channel.poll(second).is_err());
 }
 
-/// Transfers and programs that wait for each other on a card with mapped registers: each is started by the poll that sees the one before
-/// it end. An error in the middle ends those after it, and none before it.
+/// Transfers and programs queued one behind another on a card with mapped registers: each is started by the poll that finds the previous
+/// one finished. An error in the middle fails those after it, and none before it.
 #[test]
 fn chains_are_executed_in_order_at_any_depth() {
     const JOBS: usize = 250;

@@ -19,7 +19,7 @@ const SPINS: u32 = 1024;
 const STATUS_INTERVAL: Duration = Duration::from_millis(1);
 /// Maximum duration of one sleep. It bounds the delay that a lost interrupt causes.
 const SLEEP: Duration = Duration::from_millis(10);
-/// Maximum duration of one sleep between two jobs: see [`Waitable::is_between_jobs`].
+/// Duration of the first sleep between two jobs; the next ones are longer. See [`Waitable::is_between_jobs`].
 const BETWEEN_JOBS: Duration = Duration::from_micros(20);
 /// Bounds of the time for which [`Wait::Hybrid`] polls. Sleeping and waking up takes a few microseconds, so polling for much
 /// longer gains nothing.
@@ -50,8 +50,9 @@ pub(crate) trait Waitable {
     /// Returns a channel with unfinished work, or any channel if all are finished. Its counters record the wait.
     fn busy_channel(&self) -> &Channel;
 
-    /// Returns whether a job waits for an engine that has finished the previous one and is not idle yet. No interrupt reports when it is.
-    fn is_between_jobs(&self) -> bool;
+    /// Returns whether a job waits although the engine has reported the one before it, because the engine may still be busy. No interrupt
+    /// reports when it becomes idle.
+    fn is_between_jobs(&self, ticket: Self::Ticket) -> bool;
 }
 
 /// A wait in progress.
@@ -61,9 +62,9 @@ pub(crate) struct Waiting<'a, A: Waitable> {
     begin: Instant,
     limit: Duration,
     next_check: Instant,
-    /// Whether the current sleep is between two jobs.
-    is_brief: bool,
-    /// Whether the last sleep, which was not brief, ended without an interrupt.
+    /// Duration of the current sleep if it is between two jobs, or else zero.
+    between_jobs: Duration,
+    /// Whether the last sleep ended without an interrupt and was not between two jobs.
     overslept: bool,
 }
 
@@ -76,7 +77,7 @@ impl<'a, A: Waitable> Waiting<'a, A> {
             begin,
             limit,
             next_check: begin + STATUS_INTERVAL,
-            is_brief: false,
+            between_jobs: Duration::ZERO,
             overslept: false,
         }
     }
@@ -122,7 +123,7 @@ impl<'a, A: Waitable> Waiting<'a, A> {
                 return Ok(true);
             }
             // Between two jobs, each poll reads a register, which may take long over a socket.
-            if self.target.is_between_jobs() && self.left().is_zero() {
+            if self.target.is_between_jobs(self.ticket) && self.left().is_zero() {
                 return Ok(false);
             }
             std::hint::spin_loop();
@@ -197,13 +198,16 @@ impl<'a, A: Waitable> Waiting<'a, A> {
             return Err(WaitError::NoInterrupt);
         }
         self.target.busy_channel().counters.add(Count::Sleeps, 1);
-        self.is_brief = self.target.is_between_jobs();
-        Ok(Some(left.min(if self.is_brief { BETWEEN_JOBS } else { SLEEP })))
+        self.between_jobs = match self.target.is_between_jobs(self.ticket) {
+            true => (2 * self.between_jobs).clamp(BETWEEN_JOBS, SLEEP),
+            false => Duration::ZERO,
+        };
+        Ok(Some(left.min(if self.between_jobs.is_zero() { SLEEP } else { self.between_jobs })))
     }
 
     /// Processes the end of a sleep. `slept` is whether an interrupt ended it.
     pub fn after_sleep(&mut self, slept: io::Result<bool>) -> Result<(), WaitError> {
-        self.overslept = !slept.map_err(WaitError::Sleep)? && !self.is_brief;
+        self.overslept = !slept.map_err(WaitError::Sleep)? && self.between_jobs.is_zero();
         self.target.events().into_iter().flatten().for_each(|event| event.clear());
         self.check()
     }
@@ -263,7 +267,7 @@ impl Waitable for Channel {
         self
     }
 
-    fn is_between_jobs(&self) -> bool {
+    fn is_between_jobs(&self, _: Ticket) -> bool {
         self.queue.has_waiting() && self.engine.progress.outstanding() == 0
     }
 }

@@ -41,9 +41,9 @@ pub fn uses<T>(memory: &Arc<T>) -> usize {
     count
 }
 
-/// Orders the finding that an `Arc` was dropped before what follows.
+/// Orders the observation that an `Arc` was dropped before all later accesses.
 ///
-/// `Arc` drops a reference with Release ordering, and this is the matching Acquire: `Weak::upgrade` that fails is Relaxed.
+/// `Arc` drops a reference with Release ordering. This is the matching Acquire, since a failed `Weak::upgrade` is Relaxed.
 pub fn after_drop() {
     fence(Ordering::Acquire);
 }
@@ -81,7 +81,7 @@ impl<const N: usize> InFlight<N> {
     ///
     /// Relaxed is sufficient for `next`: a thread that calls [`count`](Self::count) to find out about the job's memory received that
     /// memory from this thread after the job began, which synchronises the two threads. The slot is stored with Release ordering,
-    /// since it may be all that another thread sees of the end of the job that had the slot before.
+    /// since this store may be the only sign from which another thread learns that the slot's previous job has ended.
     #[inline(always)]
     pub fn begin(&self, number: u64, program: u64) {
         self.programs[number as usize % N].store(program, Ordering::Release);

@@ -453,6 +453,8 @@ impl DmaSpace {
         let running = Arc::new(Running::new(first));
         let mut channels = lock(&self.inner.channels);
         channels.retain(|channel| channel.strong_count() > 0);
+        // For `runs` in any thread, which no longer finds the channels that were closed.
+        order::after_drop();
         channels.push(Arc::downgrade(&running));
         running
     }

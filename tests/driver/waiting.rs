@@ -143,9 +143,9 @@ fn a_sleeping_wait_makes_few_system_calls() {
     assert!(u128::from(calls) < 100 + 10 * took.as_millis(), "{calls} calls in {took:?}");
 }
 
-/// The write-back precedes the end of the busy state, in which the next chain cannot be started. No interrupt reports that end.
+/// The engine writes back before it is idle, and only an idle engine can be started. No interrupt reports when it becomes idle.
 #[test]
-fn chains_follow_each_other_while_the_engine_stays_busy_for_a_while() {
+fn queued_chains_start_soon_after_an_engine_that_stays_busy_is_idle() {
     const CHAINS: u32 = 50;
     let switches = Switches { busy_lag_us: 200.into(), ..Switches::default() };
     let bench = Bench::memory(

@@ -1402,8 +1402,8 @@ xdma_status xdma_channel_check(struct xdma_channel *channel);
  * Enables the interrupt of a channel again. Poll after this call and before sleeping on the descriptor of the interrupt: work that
  * finished before the call does not interrupt.
  *
- * Sleep at most a few milliseconds at a time while several transfers are in flight on a chain ring: the engine may report one before it
- * is idle, and no interrupt reports when a poll can start the next.
+ * Sleep at most a few milliseconds at a time while several transfers are in flight on a chain ring: the engine may still be busy when it
+ * reports a transfer, and no interrupt reports when it is idle and a poll can start the next one.
  *
  * Only the channel's thread may call this. Errors: as xdma_channel_check.
  */

@@ -334,7 +334,8 @@ impl Channel {
     /// channel was opened without interrupt=True and with a wait that does not sleep.
     ///
     /// Call rearm_interrupt, then poll, before sleeping on it. Sleep at most a few milliseconds at a time while several transfers are in
-    /// flight on a chain ring: no interrupt reports when a poll can start the next. Do not read from it, and do not close it.
+    /// flight on a chain ring: the engine may still be busy when it reports a transfer, and no interrupt reports when a poll can start the
+    /// next. Do not read from it, and do not close it.
     fn fileno(&self, py: Python<'_>) -> Result<Option<i32>, Failure> {
         // A closed channel has no interrupt that fires.
         drop(self.slot.lock(py)?);

@@ -87,7 +87,7 @@ impl Connection {
         })
     }
 
-    /// Sends a command and waits for its reply, both without a body, with a time limit of its own.
+    /// Sends a command without a body, and waits at most `limit` for a reply without a body. Other requests keep their limit.
     pub fn request_within(&mut self, limit: Duration, command: Command) -> Result<(), BusError> {
         let usual = self.timeout;
         self.set_timeout(limit).map_err(|error| self.io_error(command, error))?;

@@ -27,10 +27,11 @@ use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 use wire::{Body, Command, field32, field64};
 
-/// Time limit for a reply from the card's process.
+/// Time limit for a reply from the card's process, except to a reset.
 pub const DEADLINE: Duration = Duration::from_secs(5);
-/// Time limit for a reset, as long as the kernel waits for a function. A simulated card takes seconds for what takes a card of silicon
-/// milliseconds: its engine waits until the end of the reset for a host that does not answer.
+/// Time limit for a reset: the time for which the kernel waits for a function to become ready. A simulated engine may need seconds where a
+/// real card needs milliseconds, since it waits until the end of the reset for a host that does not answer. Other threads that use the
+/// card wait as long.
 pub const RESET_DEADLINE: Duration = Duration::from_secs(60);
 /// Time limit for the server to accept a connection, and again for the version exchange. A server that is serving another client
 /// does neither.
