@@ -133,7 +133,7 @@ fn receive(receiver: &mut Receiver, args: &Args, first_error: &FirstError) -> Re
         }
         // Until its buffer is recycled, the engine cannot fill it again. A slow program therefore delays the stream, but loses
         // nothing.
-        receiver.recycle(received).with_context(|| format!("packet {packet} was not received"))?;
+        receiver.recycle(received).context("a buffer was not posted again")?;
     }
     let (seconds, ring) = (begin.elapsed().as_secs_f64(), receiver.channel().ring());
     println!(

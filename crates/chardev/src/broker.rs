@@ -268,7 +268,7 @@ impl State {
             let result = self.files.transfer_again(recent, client, &request);
             return client.reply(result.map_or_else(failed, |value| value as i64));
         }
-        // Only a copy has an address, so that transfers use the words of the request without storing them first.
+        // Take the address of a copy only, so that a transfer does not store the request in memory first.
         let copy = request;
         self.answer_other(client, &copy)
     }

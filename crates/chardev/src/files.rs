@@ -18,7 +18,7 @@ use xdma::unstable::memory::SharedMemory;
 
 /// Maximum number of open files.
 const MAX_FILES: usize = 4096;
-/// Number of files that a caller finds without a lock: usually one for each direction.
+/// Number of files that a caller finds without a lock. Most callers use two, one for each direction.
 const RECENT: usize = 4;
 /// Lowest file descriptor for this side's end of an open file. In a process that uses the card itself, the program uses lower
 /// ones.
@@ -74,7 +74,7 @@ impl Open {
     }
 }
 
-/// The files that a caller has used recently, with their numbers. A file's place is given by its number.
+/// The files that a caller has used recently, with their numbers. File `number` is at index `number % RECENT`.
 #[derive(Debug, Default)]
 pub(crate) struct Recent([Option<(u64, Arc<File>)>; RECENT]);
 

@@ -119,7 +119,7 @@ fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// Decodes a line, by way of a [`Value`] as options are, since the code that decodes a type is compiled for each format again.
+/// Decodes a line by way of a [`Value`], as options are decoded, so that the code that decodes each type is compiled for one format only.
 fn decode<T: DeserializeOwned>(line: &[u8]) -> serde_json::Result<T> {
     serde_json::from_value(serde_json::from_slice(line)?)
 }

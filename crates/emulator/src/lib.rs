@@ -120,7 +120,7 @@ pub enum Error {
     },
     /// The image belongs to a different PCI function.
     #[error(
-        "an image cannot change the PCI function, whose identifiers, capabilities and BARs must stay the same: start another card for it"
+        "an image cannot change the PCI function: its identifiers, capabilities and BARs must stay the same; start another card for this image"
     )]
     FunctionMismatch,
     /// The fault plan names a channel that the card does not have.
@@ -150,9 +150,9 @@ pub struct EmulatedCard {
 impl EmulatedCard {
     /// Starts a card and serves it on a socket (mode 0600) in a new private directory (mode 0700).
     ///
-    /// With the feature `rtl-f2`, a card like `f2` has the simulated image, with one channel in each direction. With `rtl-f2-shapes`, it has
-    /// four if the description says so. The engine replaces the core, the switches and the alignments in the description. Delays have no
-    /// effect, and only those faults of channels are injected that affect buses and messages.
+    /// With the feature `rtl-f2`, a card like `f2` has the simulated image, with 1 + 1 channels. With `rtl-f2-shapes`, it has 4 + 4 if the
+    /// description says so and the image does not contain the design. The engine replaces the core, the switches and the alignments in the
+    /// description. Delays have no effect. Channel faults are injected only if they affect buses or interrupt messages.
     pub fn start(options: EmulatorOptions, logic: Arc<dyn Logic>) -> Result<Self, Error> {
         Self::serve(options, logic, None)
     }

@@ -17,11 +17,15 @@ const NEEDED: libc::rlim_t = 128;
 
 /// Executes `body`, and marks the descriptors that it leaves open.
 pub fn keep<R>(body: impl FnOnce() -> R) -> R {
-    let occupied = occupy_low_numbers();
+    let mut occupied = occupy_low_numbers();
     let before = open_descriptors();
     let result = body();
-    // Before low numbers are free again: the mark of a descriptor that a thread of the driver opens for a moment would stay, and the
-    // program might get its number.
+    // Mark them before the low numbers are free again: a thread of the driver may then briefly open a descriptor with a low number. Its
+    // mark would stay after it is closed, and the program might get that number. One number is for the list of descriptors.
+    if let Some(highest) = occupied.pop() {
+        // SAFETY: the descriptor was opened below.
+        unsafe { real::close(highest) };
+    }
     open_descriptors().difference(&before).for_each(|fd| table::set_internal(*fd, 0));
     for fd in occupied {
         // SAFETY: the descriptor was opened below.

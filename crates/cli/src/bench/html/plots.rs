@@ -148,7 +148,7 @@ fn link_limit(results: &Results) -> Option<f64> {
 fn limit_note(results: &Results) -> String {
     let link = results.machine.card.link.map(|link| link.name());
     link.zip(link_limit(results)).map_or(String::new(), |(link, limit)| {
-        format!(" The limit is the speed of the link in each direction, {link}: {}.", rate(limit))
+        format!(" The limit is the speed of the link, {link}, in each direction: {}.", rate(limit))
     })
 }
 
