@@ -57,7 +57,7 @@ enum Command {
     },
     /// Runs transfers and an MSM program in a virtual machine, and prints their instruction counts as JSON.
     BenchVm {
-        /// Print one line: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N}}`.
+        /// Print one line: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N, ...}}`.
         #[arg(long)]
         json: bool,
     },
