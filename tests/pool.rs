@@ -96,7 +96,7 @@ fn the_first_error_is_reported_even_if_another_channel_hangs() {
     let card = xdma_emulated_card::connect(&emulated, options).unwrap();
     let mut pool = pool(&card, Direction::H2C, &[0, 1], Ring::Credits);
     let mut source = card.allocate(MIB, Direction::H2C).unwrap();
-    emulated.inject(Kind::AxiHang(FaultDuration::Millis(1500)).on(Direction::H2C, 0)).unwrap();
+    emulated.inject(Kind::AxiHang(FaultDuration::Millis(4000)).on(Direction::H2C, 0)).unwrap();
     emulated.inject(Kind::HostRead(BadCompletion::CompleterAbort).on(Direction::H2C, 1)).unwrap();
     for _ in 0..2 {
         let error = pool.transfer(&source, 0..MIB, 0, LIMIT).unwrap_err();
