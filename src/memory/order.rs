@@ -2,7 +2,8 @@
 //!
 //! The card behaves like a thread without locks. A doorbell is a posted write, which acts like a relaxed store. The card writes a
 //! completion after the data that the completion reports. All of the driver's fences are in this file. `tests/loom` runs it
-//! against a model of the card in every order that the memory model allows, and shows that each fence is needed.
+//! against a model of the card in every order that the memory model allows, and shows that each fence is needed, except that of
+//! [`after_drop`]: loom has no `Weak`.
 
 use super::sync::Arc;
 use super::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
