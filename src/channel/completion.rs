@@ -28,6 +28,13 @@ enum PollResult {
     Failed(Box<PollError>),
 }
 
+/// The numbers of a job, of the oldest job, and of the next.
+struct Found {
+    number: u64,
+    done: u64,
+    next: u64,
+}
+
 #[cold]
 #[inline(never)]
 fn foreign() -> PollResult {
@@ -83,13 +90,26 @@ impl Channel {
         }
     }
 
+    /// Calls one of two functions, so that neither saves registers for the other.
     #[inline(never)]
     fn poll_fast<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
-        self.poll_inline::<F>(ticket)
+        match self.queue.has_waiting() {
+            true => self.poll_queued::<F>(ticket),
+            false => self.poll_single::<F>(ticket),
+        }
     }
 
     #[inline(always)]
     fn poll_inline<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
+        match self.poll_unless_queued::<F>(ticket) {
+            Some(Poll::Ready) => PollResult::Ready,
+            Some(Poll::Pending) => PollResult::Pending,
+            None => self.poll_slow::<F>(ticket),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_single<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
         match self.poll_common::<F>(ticket) {
             Some(Poll::Ready) => PollResult::Ready,
             Some(Poll::Pending) => PollResult::Pending,
@@ -97,17 +117,56 @@ impl Channel {
         }
     }
 
-    /// Returns whether a transfer or run is finished, in the common cases of a finished job and of a single job in flight. `None` in all
-    /// others.
-    #[inline(always)]
-    fn poll_common<F: RingOps>(&mut self, ticket: Ticket) -> Option<Poll> {
-        if self.queue.has_waiting() {
-            return None;
+    /// Polls while jobs wait. On a ring with one job at a time, it ends the job that the engine has finished, and starts the next one.
+    #[inline(never)]
+    fn poll_queued<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
+        let Some(Found { number, done, .. }) = self.find(ticket) else { return self.poll_slow::<F>(ticket) };
+        if number < done {
+            return PollResult::Ready;
         }
+        // The next job is started first, so that the engine has work soon.
+        match F::ONE_JOB
+            && !self.is_recalled()
+            && self.record_new_write_back::<F>()
+            && self.start_waiting::<F>(done + 1)
+        {
+            true => {
+                self.retire_finished(done);
+                if number == done { PollResult::Ready } else { PollResult::Pending }
+            }
+            false => self.poll_slow::<F>(ticket),
+        }
+    }
+
+    /// Records a write-back that was not there before. Returns whether there is one, without an error.
+    #[inline(always)]
+    fn record_new_write_back<F: RingOps>(&mut self) -> bool {
+        let progress = &mut self.engine.progress;
+        let word = progress.word.load();
+        !progress.word.is_known(word) && !word.is_error() && F::record_write_back(progress, word)
+    }
+
+    /// Looks up a job of this channel, unless a failure or its timer needs a closer look.
+    #[inline(always)]
+    fn find(&self, ticket: Ticket) -> Option<Found> {
         let (number, done, next) = (ticket.sequence, self.queue.done(), self.queue.next());
         if ticket.channel != self.id || number >= next || !self.queue.is_plain(number) {
             return None;
         }
+        Some(Found { number, done, next })
+    }
+
+    /// As [`poll_common`](Self::poll_common), but returns `None` while jobs wait.
+    #[inline(always)]
+    fn poll_unless_queued<F: RingOps>(&mut self, ticket: Ticket) -> Option<Poll> {
+        if self.queue.has_waiting() { None } else { self.poll_common::<F>(ticket) }
+    }
+
+    /// Returns whether a transfer or run is finished, in the common cases of a finished job and of a single job in flight, which the
+    /// engine has. `None` in all others.
+    #[inline(always)]
+    fn poll_common<F: RingOps>(&mut self, ticket: Ticket) -> Option<Poll> {
+        let Found { number, done, next } = self.find(ticket)?;
         if number < done {
             return Some(Poll::Ready);
         }
@@ -127,8 +186,8 @@ impl Channel {
     #[inline(always)]
     pub(crate) fn is_finished(&mut self, ticket: Ticket) -> bool {
         let seen = match self.engine.ring {
-            Ring::Chain => self.poll_common::<Chain>(ticket),
-            Ring::Credits => self.poll_common::<Credits>(ticket),
+            Ring::Chain => self.poll_unless_queued::<Chain>(ticket),
+            Ring::Credits => self.poll_unless_queued::<Credits>(ticket),
         };
         seen == Some(Poll::Ready)
     }
@@ -166,7 +225,8 @@ impl Channel {
             // A job could not be started, now or earlier. The engine may still finish those that it has.
             (reaped, known) => {
                 let failure = reaped.err().map(|error| self.close_after(*error)).or(known);
-                if number >= self.queue.done() && !self.queue.is_waiting(number) {
+                if number >= self.queue.done() && self.queue.get(number).end <= self.engine.progress.posted()
+                {
                     return PollResult::Pending;
                 }
                 failure.map_or(Ok(()), Err)
@@ -202,7 +262,7 @@ impl Channel {
         }
         // On a ring with one job at a time, the engine has completed at most one since the last poll.
         while self.retire_oldest() && !F::ONE_JOB {}
-        if self.queue.has_waiting() && self.may_start() { self.advance_fast::<F>() } else { Ok(()) }
+        if self.queue.has_waiting() && self.may_start() { self.advance() } else { Ok(()) }
     }
 
     #[cold]
@@ -225,11 +285,20 @@ impl Channel {
     /// Removes job `number`, the oldest, from the queue if it is finished. Returns whether it was.
     #[inline(always)]
     fn retire_job(&mut self, number: u64) -> bool {
-        let Self { queue, engine, counters, .. } = self;
-        let Some(ended) = queue.finish(number, engine.progress.completed()) else { return false };
-        counters.count_completed(number + 1, ended.bytes());
-        release(ended, &mut engine.slots);
-        true
+        let is_finished = self.queue.is_finished(number, self.engine.progress.completed());
+        if is_finished {
+            self.retire_finished(number);
+        }
+        is_finished
+    }
+
+    /// Removes job `number`, the oldest, which is finished, from the queue.
+    #[inline(always)]
+    fn retire_finished(&mut self, number: u64) {
+        debug_assert!(self.queue.is_finished(number, self.engine.progress.completed()));
+        let ended = self.queue.end(number);
+        self.counters.count_completed(number + 1, ended.bytes());
+        release(ended, &mut self.engine.slots);
     }
 
     /// Reads the status register, and fails the channel if it shows an error. If the engine is idle, reads its completion count

@@ -30,7 +30,7 @@ impl Engine {
         counters: Counters,
         check_idle: bool,
     ) -> Self {
-        let mut progress = Progress { word, list: 0, posted: 0, completed: 0, check_idle };
+        let mut progress = Progress { word, list: 0, posted: 0, completed: 0, base: 0, check_idle };
         progress.reset();
         Self { ring: Ring::Chain, registers, slots, progress, idle_limit, counters }
     }
@@ -67,6 +67,8 @@ pub(super) struct Progress {
     /// Number of descriptors posted, and number known to be completed.
     posted: u64,
     completed: u64,
+    /// Value of both when Run was set on the closed list: the engine counts from zero then.
+    base: u64,
 }
 
 impl Progress {
@@ -86,18 +88,23 @@ impl Progress {
         self.posted - self.completed
     }
 
+    #[inline(always)]
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
     /// Records that the engine is started with `count` descriptors. Returns the lower half of its completion word's device
     /// address.
     #[inline(always)]
-    pub fn start(&mut self, count: u32) -> u32 {
+    pub fn start(&mut self, count: u64) -> u32 {
         self.post(count);
         self.word.advance()
     }
 
     /// Records that `count` more descriptors are posted.
     #[inline(always)]
-    pub fn post(&mut self, count: u32) {
-        self.posted += u64::from(count);
+    pub fn post(&mut self, count: u64) {
+        self.posted += count;
     }
 
     /// Records that `count` more descriptors are completed.
@@ -106,14 +113,14 @@ impl Progress {
         self.completed += count;
     }
 
-    /// Resets the counts: the engine is idle, and counts from zero when it is started.
+    /// Records that the engine, which has completed all posted descriptors, counts from zero when it is started.
     pub fn restart(&mut self) {
-        (self.posted, self.completed) = (0, 0);
+        self.base = self.posted;
     }
 
-    /// Resets everything: the engine was stopped, and runs no list.
+    /// Resets everything: the engine was stopped, and runs no list. No job is in flight.
     pub fn reset(&mut self) {
-        self.restart();
+        (self.posted, self.completed, self.base) = (0, 0, 0);
         self.list = 0;
         self.word.reset();
     }

@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::error::{EngineError, Fail, OpenError, ProgramError};
 use super::options::{ChannelOptions, Ring};
 use super::program::{Kind, Program};
-use super::queue::{NEVER, Queue};
+use super::queue::Queue;
 use super::registers::Registers;
 use super::slots::Slots;
 use super::snapshot::{RingState, Snapshot};
@@ -279,11 +279,13 @@ impl Channel {
         RingState {
             ring: self.ring(),
             in_flight: self.queue.len(),
-            waiting: self.queue.waiting_count(),
-            oldest: oldest.map(|job| job.start(slots).first),
-            ends_with: oldest.filter(|job| job.end != NEVER).map(|job| self.engine.count_at(job.end)),
-            posted: progress.posted(),
-            completed: progress.completed(),
+            waiting: (self.queue.next() - self.queue.first_waiting(progress.posted())) as usize,
+            oldest: oldest.map(|job| job.first),
+            ends_with: oldest
+                .filter(|job| job.end <= progress.posted())
+                .map(|job| self.engine.count_at(job.end)),
+            posted: progress.posted() - progress.base(),
+            completed: progress.completed() - progress.base(),
             slots: slots.len(),
             free: slots.free(),
             tail: slots.next().first,

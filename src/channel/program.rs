@@ -53,7 +53,7 @@ pub(super) struct ProgramData {
     pub number: u64,
     pub kind: Kind,
     pub start: Start,
-    pub descriptors: u32,
+    pub descriptors: u64,
     pub bytes: u64,
     /// Everything that a run uses: the memory of the transfers, and the list.
     memory: Vec<Arc<Handle>>,
@@ -72,10 +72,6 @@ impl Kind {
 impl Pinned for ProgramData {
     fn quarantine(&self) {
         self.memory.iter().for_each(|memory| memory.quarantine());
-    }
-
-    fn start(&self) -> Start {
-        self.start
     }
 }
 
@@ -101,7 +97,7 @@ impl Program {
         };
         let descriptors = match u32::try_from(count) {
             Ok(0) => return Err(ProgramError::Empty),
-            Ok(count) if count <= most => count,
+            Ok(count) if count <= most => u64::from(count),
             _ => return Err(ProgramError::TooLarge { needed: count, most: most as usize }),
         };
         transfers.check_space(space.id())?;

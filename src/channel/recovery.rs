@@ -199,7 +199,7 @@ impl Channel {
         self.counters.add(Count::Abandoned, self.in_flight() as u64);
         self.counters.set(Count::Done, self.queue.next());
         self.queue.abandon(error);
-        while let Some(ended) = self.queue.end() {
+        while let Some(ended) = self.queue.end_any() {
             ended.pin().into_iter().for_each(&each);
             release(ended, &mut self.engine.slots);
         }

@@ -29,17 +29,21 @@ pub(super) trait RingOps {
     /// Prepares a stopped engine for this ring.
     fn set_up(engine: &mut Engine) -> Result<(), Fail>;
 
-    /// Returns whether `count` descriptors of `list` can be posted now, all at the same time. This is nearly always the case.
-    fn is_ready(registers: Mapped<'_>, progress: &Progress, list: u64, count: u32) -> bool;
+    /// Returns whether the engine can be given another job, as far as `progress` shows.
+    fn has_room(progress: &Progress) -> bool;
+
+    /// Returns whether `count` descriptors of `list` can be posted now, all at the same time, if the engine [has
+    /// room](Self::has_room). This is nearly always the case.
+    fn is_ready(registers: Mapped<'_>, progress: &Progress, list: u64, count: u64) -> bool;
 
     /// Posts `count` descriptors from `start` on and rings the doorbell. The engine is [ready](Self::is_ready) for them.
-    fn post_now(registers: Mapped<'_>, progress: &mut Progress, start: Start, count: u32);
+    fn post_now(registers: Mapped<'_>, progress: &mut Progress, start: Start, count: u64);
 
     /// Returns how many of the `wanted` descriptors from `start` on can be posted now.
-    fn available(engine: &mut Engine, start: Start, wanted: u32) -> Result<u32, Fail>;
+    fn available(engine: &mut Engine, start: Start, wanted: u64) -> Result<u64, Fail>;
 
     /// Posts `count` descriptors from `start` on and rings the doorbell. The engine can accept that many: see [`available`](Self::available).
-    fn post(registers: &Registers, progress: &mut Progress, start: Start, count: u32) -> Result<(), Fail>;
+    fn post(registers: &Registers, progress: &mut Progress, start: Start, count: u64) -> Result<(), Fail>;
 
     /// Returns the number of new completions if the lower bits of the engine's count are `count`; `None` if this is not a count
     /// of the current run.
@@ -78,17 +82,22 @@ impl RingOps for Chain {
     }
 
     #[inline(always)]
-    fn is_ready(registers: Mapped<'_>, progress: &Progress, _: u64, _: u32) -> bool {
-        progress.outstanding() == 0 && (!progress.check_idle || registers.is_idle())
+    fn has_room(progress: &Progress) -> bool {
+        progress.outstanding() == 0
     }
 
     #[inline(always)]
-    fn post_now(registers: Mapped<'_>, progress: &mut Progress, start: Start, count: u32) {
+    fn is_ready(registers: Mapped<'_>, progress: &Progress, _: u64, _: u64) -> bool {
+        !progress.check_idle || registers.is_idle()
+    }
+
+    #[inline(always)]
+    fn post_now(registers: Mapped<'_>, progress: &mut Progress, start: Start, count: u64) {
         let (reads, word) = (progress.check_idle.into(), progress.start(count));
         registers.start(word, start.first, start.adjacent, reads);
     }
 
-    fn available(engine: &mut Engine, _: Start, wanted: u32) -> Result<u32, Fail> {
+    fn available(engine: &mut Engine, _: Start, wanted: u64) -> Result<u64, Fail> {
         // The engine sends the write-back before it becomes idle, so the write-back may be seen first. The next poll tries
         // again.
         let Engine { registers, progress, .. } = engine;
@@ -96,7 +105,7 @@ impl RingOps for Chain {
         Ok(if is_busy { 0 } else { wanted })
     }
 
-    fn post(registers: &Registers, progress: &mut Progress, start: Start, count: u32) -> Result<(), Fail> {
+    fn post(registers: &Registers, progress: &mut Progress, start: Start, count: u64) -> Result<(), Fail> {
         let word = progress.start(count);
         registers.start(word, start.first, start.adjacent)
     }
@@ -130,18 +139,23 @@ impl RingOps for Credits {
     }
 
     #[inline(always)]
-    fn is_ready(_: Mapped<'_>, progress: &Progress, list: u64, count: u32) -> bool {
-        list == progress.list && progress.outstanding() + u64::from(count) <= MAX_CREDITS.into()
+    fn has_room(_: &Progress) -> bool {
+        true
     }
 
     #[inline(always)]
-    fn post_now(registers: Mapped<'_>, progress: &mut Progress, _: Start, count: u32) {
-        progress.post(count);
-        order::before_doorbell();
-        registers.write_credits(count);
+    fn is_ready(_: Mapped<'_>, progress: &Progress, list: u64, count: u64) -> bool {
+        list == progress.list && progress.outstanding() + count <= MAX_CREDITS.into()
     }
 
-    fn available(engine: &mut Engine, start: Start, wanted: u32) -> Result<u32, Fail> {
+    #[inline(always)]
+    fn post_now(registers: Mapped<'_>, progress: &mut Progress, _: Start, count: u64) {
+        progress.post(count);
+        order::before_doorbell();
+        registers.write_credits(count as u32);
+    }
+
+    fn available(engine: &mut Engine, start: Start, wanted: u64) -> Result<u64, Fail> {
         let outstanding = engine.progress.outstanding();
         // A different list can start only after the engine has finished the current one.
         if start.list != engine.progress.list {
@@ -155,28 +169,29 @@ impl RingOps for Credits {
             }
             set_run(engine, start)?;
         }
-        Ok(wanted.min(MAX_CREDITS - outstanding as u32))
+        Ok(wanted.min(u64::from(MAX_CREDITS) - outstanding))
     }
 
-    fn post(registers: &Registers, progress: &mut Progress, _: Start, count: u32) -> Result<(), Fail> {
+    fn post(registers: &Registers, progress: &mut Progress, _: Start, count: u64) -> Result<(), Fail> {
         progress.post(count);
         order::before_doorbell();
-        registers.write_credits(count)
+        registers.write_credits(count as u32)
     }
 
     #[inline(always)]
     fn new_completions(progress: &Progress, count: u32, bits: u32) -> Option<u64> {
-        let new = u64::from(count.wrapping_sub(progress.completed() as u32) & bits);
+        let counted = progress.completed() - progress.base();
+        let new = u64::from(count.wrapping_sub(counted as u32) & bits);
         (new <= progress.outstanding()).then_some(new)
     }
 
     /// The engine counts from zero since Run was set, as the driver does.
-    fn count_base(_: &Progress) -> u64 {
-        0
+    fn count_base(progress: &Progress) -> u64 {
+        progress.base()
     }
 
     fn is_settled(engine: &Engine) -> Result<bool, Fail> {
-        Ok(engine.registers.completed()? == engine.progress.posted() as u32)
+        Ok(engine.registers.completed()? == (engine.progress.posted() - engine.progress.base()) as u32)
     }
 }
 
@@ -218,12 +233,12 @@ impl Engine {
     }
 
     /// Returns how many of the `wanted` descriptors from `start` on can be posted now.
-    pub fn available(&mut self, start: Start, wanted: u32) -> Result<u32, Fail> {
+    pub fn available(&mut self, start: Start, wanted: u64) -> Result<u64, Fail> {
         dispatch!(self.ring, available(self, start, wanted))
     }
 
     /// Posts `count` descriptors from `start` on and rings the doorbell. That many are [available](Self::available).
-    pub fn post(&mut self, start: Start, count: u32) -> Result<(), Fail> {
+    pub fn post(&mut self, start: Start, count: u64) -> Result<(), Fail> {
         dispatch!(self.ring, post(&self.registers, &mut self.progress, start, count))
     }
 

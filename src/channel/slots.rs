@@ -88,24 +88,8 @@ impl Slots {
     /// Returns where the engine starts with the slot that is filled next.
     #[inline(always)]
     pub fn next(&self) -> Start {
-        self.start(self.filled)
-    }
-
-    /// Returns where the engine starts with the slot at `position`.
-    #[inline(always)]
-    pub fn start(&self, position: u64) -> Start {
-        Start { list: self.base(), first: self.address(position), adjacent: 0 }
-    }
-
-    #[inline]
-    fn address(&self, position: u64) -> u64 {
-        self.base() + DESCRIPTOR_BYTES * self.slot(position) as u64
-    }
-
-    /// Returns the total number of slots filled, which is the position of the next slot.
-    #[inline]
-    pub fn filled(&self) -> u64 {
-        self.filled
+        let first = self.base() + DESCRIPTOR_BYTES * self.slot(self.filled) as u64;
+        Start { list: self.base(), first, adjacent: 0 }
     }
 
     #[inline]

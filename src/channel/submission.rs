@@ -8,7 +8,6 @@ use super::program::{Program, ProgramData};
 use super::queue::Job;
 use super::ring::{Chain, Credits, RingOps};
 use super::slots::Slots;
-use super::start::Start;
 use super::transfers::{Transfers, access_of};
 use crate::descriptor::MAX_LENGTH;
 use crate::memory::{Access, DmaMemory, Piece};
@@ -106,6 +105,7 @@ impl Channel {
         }
     }
 
+    /// Calls one of two functions, so that neither saves registers for the other.
     #[inline(never)]
     fn submit_piece_on<F: RingOps>(
         &mut self,
@@ -113,11 +113,15 @@ impl Channel {
         card: u64,
         bytes: u64,
     ) -> Result<u64, Refusal> {
-        self.submit_piece_inline::<F>(piece, card, bytes)
+        match self.has_to_wait::<F>() {
+            true => self.submit_piece_later(*piece, card, bytes),
+            false => self.submit_piece_now::<F>(piece, card, bytes),
+        }
     }
 
-    #[inline(always)]
-    fn submit_piece_inline<F: RingOps>(
+    /// For a job that does not [have to wait](Self::has_to_wait).
+    #[inline(never)]
+    fn submit_piece_now<F: RingOps>(
         &mut self,
         piece: &Piece<'_>,
         card: u64,
@@ -129,11 +133,39 @@ impl Channel {
         }
     }
 
+    #[inline(always)]
+    fn submit_piece_inline<F: RingOps>(
+        &mut self,
+        piece: &Piece<'_>,
+        card: u64,
+        bytes: u64,
+    ) -> Result<u64, Refusal> {
+        if !self.has_to_wait::<F>()
+            && let Some(number) =
+                self.enqueue_fast::<F>(self.engine.slots.base(), 1, Single { piece, card, bytes })
+        {
+            return Ok(number);
+        }
+        self.submit_piece_slow(*piece, card, bytes)
+    }
+
+    /// For a job that [has to wait](Self::has_to_wait).
+    #[inline(never)]
+    fn submit_piece_later(&mut self, piece: Piece<'_>, card: u64, bytes: u64) -> Result<u64, Refusal> {
+        let number = self.queue.next();
+        if !self.admits(number) {
+            return self.submit_piece_slow(piece, card, bytes);
+        }
+        let job = fill_slot(&mut self.engine.slots, &piece, card, bytes);
+        Ok(self.enqueue(number, job, 1))
+    }
+
+    /// Handles every case.
     #[inline(never)]
     fn submit_piece_slow(&mut self, piece: Piece<'_>, card: u64, bytes: u64) -> Result<u64, Refusal> {
         self.admit()?;
         let job = fill_slot(&mut self.engine.slots, &piece, card, bytes);
-        self.enqueue(job, 1)
+        self.enqueue_and_post(job, 1)
     }
 
     /// Posts a receive buffer for stream data. The engine writes the length that it received to `metadata`.
@@ -176,16 +208,15 @@ impl Channel {
     /// As [`submit`](Self::submit).
     pub fn start(&mut self, transfers: &Transfers) -> Result<Ticket, SubmitError> {
         self.check_fits(transfers)?;
-        let (held, slot) = (transfers.memory(), self.engine.slots.filled());
+        let (held, start) = (transfers.memory(), self.engine.slots.next());
         let descriptors = transfers.descriptors();
         for (at, &part) in (1..).zip(transfers.segments()) {
             // A list has at least as many descriptors as allocations, and all slots of a job are freed together.
             let pin = held[held.len().min(at) - 1].pin();
             self.engine.slots.push_part(part, at == descriptors, pin);
         }
-        let slots = descriptors as u32;
-        let job = Job { pin: None, program: 0, slots, slot, bytes: transfers.bytes() };
-        let submitted = self.enqueue(job, slots);
+        let job = Job { pin: None, program: 0, slots: descriptors as u32, start, bytes: transfers.bytes() };
+        let submitted = self.enqueue_and_post(job, descriptors as u64);
         self.ticket(submitted)
     }
 
@@ -231,6 +262,14 @@ impl Channel {
 
     #[inline(never)]
     fn run_program_on<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
+        match self.has_to_wait::<F>() {
+            true => self.run_program_later(program),
+            false => self.run_program_now::<F>(program),
+        }
+    }
+
+    #[inline(never)]
+    fn run_program_now<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         if program.kind == self.kind
             && let Some(number) =
                 self.enqueue_fast::<F>(program.start.list, program.descriptors, Run(program))
@@ -240,19 +279,42 @@ impl Channel {
         self.run_program_slow(program)
     }
 
+    /// For a job that [has to wait](Self::has_to_wait).
+    #[inline(never)]
+    fn run_program_later(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
+        let number = self.queue.next();
+        if program.kind != self.kind || !self.admits(number) {
+            return self.run_program_slow(program);
+        }
+        Ok(self.enqueue(number, run_job(program), program.descriptors))
+    }
+
+    /// Handles every case.
     #[inline(never)]
     fn run_program_slow(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         if program.kind != self.kind {
             return Err(SubmitError::WrongChannel.into());
         }
         self.admit()?;
-        self.enqueue(run_job(program), program.descriptors)
+        self.enqueue_and_post(run_job(program), program.descriptors)
+    }
+
+    /// Returns whether the next job waits behind others, or for the engine to finish another.
+    #[inline(always)]
+    fn has_to_wait<F: RingOps>(&self) -> bool {
+        self.queue.has_waiting() || !F::has_room(&self.engine.progress)
+    }
+
+    /// Returns whether the next job, which is `number`, is admitted without inspection.
+    #[inline(always)]
+    fn admits(&self, number: u64) -> bool {
+        self.queue.admits(number) && !self.is_recalled()
     }
 
     /// The last check before a submission.
     #[inline(always)]
     fn admit(&mut self) -> Result<(), Refusal> {
-        if self.queue.admits(self.queue.next()) && !self.is_recalled() { Ok(()) } else { self.admit_slow() }
+        if self.admits(self.queue.next()) { Ok(()) } else { self.admit_slow() }
     }
 
     #[cold]
@@ -286,14 +348,11 @@ impl Channel {
         SubmitError::Full { needed, free }
     }
 
-    /// The fast path of a job with descriptors of `list`: it is admitted, no other job waits, and the engine is ready for all
-    /// of it. Returns the job's number, or `None` without having changed anything. The job enters the queue before the
-    /// doorbell, so that its memory counts as in flight.
+    /// The fast path of a job with descriptors of `list` that does not [have to wait](Self::has_to_wait): it is admitted, and the
+    /// engine is ready for all of it. Returns the job's number, or `None` without having changed anything. The job enters the queue
+    /// before the doorbell, so that its memory counts as in flight.
     #[inline(always)]
-    fn enqueue_fast<F: RingOps>(&mut self, list: u64, descriptors: u32, fill: impl Fill) -> Option<u64> {
-        if self.queue.has_waiting() {
-            return None;
-        }
+    fn enqueue_fast<F: RingOps>(&mut self, list: u64, descriptors: u64, fill: impl Fill) -> Option<u64> {
         let recalled = self.is_recalled();
         let Self { engine, queue, counters, .. } = self;
         let Engine { registers, slots, progress, .. } = engine;
@@ -301,22 +360,27 @@ impl Channel {
         if !queue.admits(number) || recalled || !F::is_ready(mapped, progress, list, descriptors) {
             return None;
         }
-        let (start, job) = fill.fill(slots);
-        queue.push_posted(number, job, progress.posted() + u64::from(descriptors));
-        counters.count_doorbell(number + 1, descriptors);
+        let job = fill.fill(slots);
+        let start = job.start;
+        queue.push_posted(number, job, progress.posted() + descriptors);
+        counters.count_submitted(number + 1);
+        counters.count_doorbell(descriptors);
         F::post_now(mapped, progress, start, descriptors);
         Some(number)
     }
 
-    /// The slow path, which handles every case: a job that was admitted is queued behind the others, and as many descriptors as
-    /// possible are posted. Returns the job's number.
+    /// Queues the next job, which is `number` and was admitted, behind the others. Returns the number.
     #[inline(always)]
-    fn enqueue(&mut self, job: Job, descriptors: u32) -> Result<u64, Refusal> {
-        let number = self.queue.next();
-        let others_wait = self.queue.has_waiting();
-        self.queue.push_waiting(number, job, descriptors);
-        self.counters.set(Count::Submitted, number + 1);
-        // The jobs before it already wait for the engine.
+    fn enqueue(&mut self, number: u64, job: Job, descriptors: u64) -> u64 {
+        self.queue.push_waiting(number, job, descriptors, self.engine.progress.posted());
+        self.counters.count_submitted(number + 1);
+        number
+    }
+
+    /// Queues a job that was admitted, and posts as many of its descriptors as possible. Returns its number.
+    fn enqueue_and_post(&mut self, job: Job, descriptors: u64) -> Result<u64, Refusal> {
+        let (others_wait, number) = (self.queue.has_waiting(), self.queue.next());
+        self.enqueue(number, job, descriptors);
         if others_wait { Ok(number) } else { self.post_first(number) }
     }
 
@@ -345,37 +409,35 @@ impl Channel {
         error
     }
 
-    /// Posts as many descriptors of waiting jobs as possible: the fast path.
+    /// Starts job `number`, the first that waits, if the engine is ready for all of it. Otherwise nothing is changed.
     #[inline(always)]
-    pub(super) fn advance_fast<F: RingOps>(&mut self) -> Result<(), Fail> {
-        while let Some(job) = self.queue.waiting() {
-            let Engine { registers, slots, progress, .. } = &mut self.engine;
-            let (count, start) = (job.remaining, job.start(slots));
-            let Some(mapped) = registers.mapped() else { return self.advance() };
-            if !F::is_ready(mapped, progress, start.list, count) {
-                return self.advance();
-            }
-            self.queue.post(count, progress.posted() + u64::from(count));
-            self.counters.count_doorbell(self.queue.next(), count);
-            F::post_now(mapped, progress, start, count);
-            if F::ONE_JOB {
-                break;
-            }
+    pub(super) fn start_waiting<F: RingOps>(&mut self, number: u64) -> bool {
+        let Self { engine, queue, counters, .. } = self;
+        let Engine { registers, slots, progress, .. } = engine;
+        let Some(mapped) = registers.mapped() else { return false };
+        let job = queue.get(number);
+        let count = job.remaining(progress.posted());
+        if !F::is_ready(mapped, progress, job.list(slots), count) {
+            return false;
         }
-        Ok(())
+        F::post_now(mapped, progress, job.start(slots), count);
+        queue.post(count);
+        counters.count_doorbell(count);
+        true
     }
 
-    /// Posts as many descriptors of waiting jobs as possible: the slow path, which handles every case.
+    /// Posts as many descriptors of waiting jobs as possible.
     #[inline(never)]
-    fn advance(&mut self) -> Result<(), Fail> {
-        while let Some(job) = self.queue.waiting() {
-            let (wanted, start) = (job.remaining, job.start(&self.engine.slots));
+    pub(super) fn advance(&mut self) -> Result<(), Fail> {
+        for number in self.queue.first_waiting(self.engine.progress.posted())..self.queue.next() {
+            let job = self.queue.get(number);
+            let (start, wanted) =
+                (job.start(&self.engine.slots), job.remaining(self.engine.progress.posted()));
             let count = self.engine.available(start, wanted)?;
             if count > 0 {
-                let end = self.engine.progress.posted() + u64::from(count);
-                self.engine.post(start, count)?;
-                self.queue.post(count, end);
-                self.counters.count_doorbell(self.queue.next(), count);
+                self.engine.post(start, count).inspect_err(|_| self.queue.hold(number))?;
+                self.queue.post(count);
+                self.counters.count_doorbell(count);
             }
             if count < wanted {
                 break;
@@ -387,7 +449,7 @@ impl Channel {
 
 /// Fills the slots of a job. A trait rather than a closure, because a closure cannot be marked to be inlined.
 trait Fill {
-    fn fill(self, slots: &mut Slots) -> (Start, Job);
+    fn fill(self, slots: &mut Slots) -> Job;
 }
 
 /// A transfer of one descriptor.
@@ -399,8 +461,8 @@ struct Single<'a> {
 
 impl Fill for Single<'_> {
     #[inline(always)]
-    fn fill(self, slots: &mut Slots) -> (Start, Job) {
-        (slots.next(), fill_slot(slots, self.piece, self.card, self.bytes))
+    fn fill(self, slots: &mut Slots) -> Job {
+        fill_slot(slots, self.piece, self.card, self.bytes)
     }
 }
 
@@ -409,21 +471,22 @@ struct Run<'a>(&'a Arc<ProgramData>);
 
 impl Fill for Run<'_> {
     #[inline(always)]
-    fn fill(self, _: &mut Slots) -> (Start, Job) {
-        (self.0.start, run_job(self.0))
+    fn fill(self, _: &mut Slots) -> Job {
+        run_job(self.0)
     }
 }
 
 /// Fills a slot for a transfer of one descriptor, and returns its job.
 #[inline(always)]
 fn fill_slot(slots: &mut Slots, piece: &Piece<'_>, card: u64, bytes: u64) -> Job {
-    let slot = slots.filled();
+    let start = slots.next();
     slots.push(piece.address(), card, piece.len() as u32);
-    Job { pin: Some(piece.handle().pin()), program: 0, slots: 1, slot, bytes }
+    Job { pin: Some(piece.handle().pin()), program: 0, slots: 1, start, bytes }
 }
 
 /// Returns the job for a run of a program.
 #[inline(always)]
 fn run_job(program: &Arc<ProgramData>) -> Job {
-    Job { pin: Some(program.clone()), program: program.number, slots: 0, slot: 0, bytes: program.bytes }
+    let ProgramData { number, start, bytes, .. } = **program;
+    Job { pin: Some(program.clone()), program: number, slots: 0, start, bytes }
 }

@@ -6,7 +6,7 @@ use crate::memory::{
     Access, Addressing, Buffer, CallerMemory, DmaSpace, Extent, HugePages, Isolation, MapError, Mapper,
     MemoryError, MemoryRef,
 };
-use crate::regs::channel::Status;
+use crate::regs::channel::{CONTROL_W1S, Status};
 use crate::regs::{Direction, GONE, Identifier, Target};
 use crate::stats::{Count, Counters};
 use std::collections::HashMap;
@@ -603,6 +603,59 @@ fn a_queued_job_that_cannot_be_started_fails_for_good() {
         assert_eq!(channel.poll(third).unwrap(), Poll::Ready);
         let error = channel.poll(second).unwrap_err();
         assert!(matches!(error.engine(), Some(EngineError::Gone { .. })), "{ring}: {error:?}");
+    }
+}
+
+/// A doorbell that fails may still have rung: the job counts as failed even if the engine reports it, and those before it as finished.
+#[test]
+fn a_job_whose_doorbell_failed_does_not_finish() {
+    /// Passes writes on, and reports an error for doorbells if the flag is set.
+    #[derive(Debug)]
+    struct FailingDoorbell(Arc<Fake>, AtomicBool);
+    // SAFETY: not mapped.
+    unsafe impl Bar for FailingDoorbell {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn read32(&self, offset: u64) -> Result<u32, BusError> {
+            self.0.read32(offset)
+        }
+        fn write32(&self, offset: u64, value: u32) -> Result<(), BusError> {
+            self.0.write32(offset, value)?;
+            let is_doorbell = [CONTROL_W1S.into(), CREDITS].contains(&offset);
+            match is_doorbell && self.1.load(Ordering::Relaxed) {
+                true => Err(BusError::BadOffset { offset, size: 0 }),
+                false => Ok(()),
+            }
+        }
+    }
+
+    for ring in [Ring::Chain, Ring::Credits] {
+        let fake = Arc::new(Fake::default());
+        let bar = Arc::new(FailingDoorbell(fake.clone(), AtomicBool::new(false)));
+        let mut channel = fake.open_through(bar.clone(), ring);
+        let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+        let submit = |channel: &mut Channel| channel.submit(&buffer, 0..64, 0);
+        let (first, second) = (submit(&mut channel).unwrap(), submit(&mut channel).unwrap());
+        bar.1.store(true, Ordering::Relaxed);
+        match ring {
+            // A poll starts the second chain.
+            Ring::Chain => {
+                fake.write_back(1);
+                channel.poll(second).unwrap_err();
+                fake.write_back(1);
+                channel.poll(second).unwrap_err();
+            }
+            Ring::Credits => {
+                submit(&mut channel).unwrap_err();
+                fake.write_back(3);
+                assert_eq!(channel.poll(second).unwrap(), Poll::Ready);
+            }
+        }
+        assert_eq!(channel.poll(first).unwrap(), Poll::Ready, "{ring}");
+        assert_eq!(channel.in_flight(), 1, "{ring}: the engine may still use the memory");
+        channel.stop().unwrap();
+        assert_eq!(channel.in_flight(), 0, "{ring}");
     }
 }
 

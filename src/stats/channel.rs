@@ -267,13 +267,18 @@ impl Counters {
         add(&self.words[at], more);
     }
 
-    /// Counts a doorbell that posted `descriptors`. All jobs before `number` have been submitted.
+    /// Records that all jobs before `number` have been submitted.
     #[inline(always)]
-    pub(crate) fn count_doorbell(&self, number: u64, descriptors: u32) {
+    pub(crate) fn count_submitted(&self, number: u64) {
+        self.words[Count::Submitted as usize].store(number, Ordering::Relaxed);
+    }
+
+    /// Counts a doorbell that posted `descriptors`.
+    #[inline(always)]
+    pub(crate) fn count_doorbell(&self, descriptors: u64) {
         let words = &*self.words;
-        words[Count::Submitted as usize].store(number, Ordering::Relaxed);
         add(&words[Count::Doorbells as usize], 1);
-        add(&words[Count::Descriptors as usize], descriptors.into());
+        add(&words[Count::Descriptors as usize], descriptors);
     }
 
     /// Counts a completed job of `bytes`. All jobs before `number` are done.

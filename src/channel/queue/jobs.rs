@@ -7,25 +7,18 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// A descriptor count that is never reached.
-pub const NEVER: u64 = u64::MAX;
+const NEVER: u64 = u64::MAX;
 
 /// The memory that a job pins until the engine is done with it. A trait object, so that jobs with a single allocation and runs
 /// of a program have the same type.
 pub trait Pinned: Debug + Send + Sync {
     /// Called when the job ends without proof that the engine is done with the memory.
     fn quarantine(&self);
-
-    /// Returns where the engine starts, if the job has no slots.
-    fn start(&self) -> Start;
 }
 
 impl Pinned for Allocation {
     fn quarantine(&self) {
         self.quarantine();
-    }
-
-    fn start(&self) -> Start {
-        unreachable!("memory is used through slots")
     }
 }
 
@@ -37,8 +30,7 @@ pub struct Job {
     pub program: u64,
     /// Number of slots that it uses; 0 for a program.
     pub slots: u32,
-    /// Position of its first slot.
-    pub slot: u64,
+    pub start: Start,
     pub bytes: u64,
 }
 
@@ -47,14 +39,15 @@ pub struct Job {
 #[repr(align(64))]
 pub struct Entry {
     pub pin: Option<Arc<dyn Pinned>>,
-    pub slot: u64,
+    /// Device address of its first descriptor.
+    pub first: u64,
     pub bytes: u64,
-    /// The engine's completion count (since it was started) at which this job is finished. [`NEVER`] while some of its
-    /// descriptors have not been posted, and in an empty entry.
+    /// Number of descriptors of all jobs up to and including this one, in the counts of [`Progress`](super::Progress): it is posted
+    /// when so many are posted, and finished when so many are completed. [`NEVER`] in an empty entry, and if posting it failed.
     pub end: u64,
     pub slots: u32,
-    /// Number of descriptors that have not been posted to the engine.
-    pub remaining: u32,
+    /// Number of adjacent descriptors after the first, if the job has waited.
+    adjacent: u32,
 }
 
 #[derive(Debug)]
@@ -62,14 +55,14 @@ pub struct Jobs {
     entries: Box<[Entry; MAX_JOBS]>,
     /// Numbers of the oldest and the next job, and the programs in flight.
     running: Arc<Running>,
-    /// Number of jobs with descriptors that have not been posted.
-    waiting: u64,
+    /// Number of descriptors of these jobs that have not been posted.
+    unposted: u64,
 }
 
 impl Jobs {
     /// Creates an empty ring.
     pub fn new(running: Arc<Running>) -> Self {
-        Self { entries: Box::new([const { EMPTY }; MAX_JOBS]), running, waiting: 0 }
+        Self { entries: Box::new([const { EMPTY }; MAX_JOBS]), running, unposted: 0 }
     }
 
     /// Returns the number of the oldest unfinished job.
@@ -95,18 +88,27 @@ impl Jobs {
     /// Returns whether any job has descriptors that have not been posted.
     #[inline(always)]
     pub fn has_waiting(&self) -> bool {
-        self.waiting > 0
+        self.unposted > 0
     }
 
-    /// Returns the number of jobs with descriptors that have not been posted.
-    pub fn waiting_count(&self) -> usize {
-        self.waiting as usize
+    /// Returns the number of the first job with descriptors that have not been posted if the engine has been given `posted`
+    /// descriptors, or that of the next job.
+    pub fn first_waiting(&self, posted: u64) -> u64 {
+        let (mut first, mut len) = (self.done(), self.len() as u64);
+        while len > 0 {
+            let middle = first + len / 2;
+            match self.entries[self.index(middle)].end <= posted {
+                true => (first, len) = (middle + 1, len - len / 2 - 1),
+                false => len /= 2,
+            }
+        }
+        first
     }
 
-    /// Returns the first job with descriptors that have not been posted.
+    /// Returns the job with this number, which is in the ring.
     #[inline(always)]
-    pub fn waiting(&self) -> Option<&Entry> {
-        self.has_waiting().then(|| &self.entries[self.index(self.next() - self.waiting)])
+    pub fn get(&self, number: u64) -> &Entry {
+        &self.entries[self.index(number)]
     }
 
     #[inline(always)]
@@ -114,17 +116,16 @@ impl Jobs {
         number as usize % MAX_JOBS
     }
 
-    /// Records that `count` more descriptors of the first waiting job were posted. The engine's completion count is `end` once
-    /// it has completed them.
+    /// Records that `count` more descriptors of the first waiting job are posted.
     #[inline(always)]
-    pub fn post(&mut self, count: u32, end: u64) {
-        let at = self.index(self.next() - self.waiting);
-        let job = &mut self.entries[at];
-        job.remaining -= count;
-        if job.remaining == 0 {
-            job.end = end;
-            self.waiting -= 1;
-        }
+    pub fn post(&mut self, count: u64) {
+        self.unposted -= count;
+    }
+
+    /// Ensures that job `number` does not finish: posting it failed, but the engine may have received it.
+    pub fn hold(&mut self, number: u64) {
+        let at = self.index(number);
+        self.entries[at].end = NEVER;
     }
 
     /// Returns the oldest job.
@@ -132,52 +133,57 @@ impl Jobs {
         (self.done() != self.next()).then(|| &self.entries[self.index(self.done())])
     }
 
-    /// Adds a job, for which the ring has room. None of its `descriptors` have been posted.
+    /// Adds a job, for which the ring has room. It waits for the engine, which has been given `posted` descriptors.
     #[inline(always)]
-    pub fn push(&mut self, number: u64, job: Job, descriptors: u32) {
-        self.insert(number, job, NEVER, descriptors);
-        self.waiting += 1;
+    pub fn push(&mut self, number: u64, job: Job, descriptors: u64, posted: u64) {
+        self.unposted += descriptors;
+        self.insert(number, job, posted + self.unposted, true);
     }
 
     /// Adds a job that is about to be posted as a whole, because no other job waits. The ring has room for it.
     #[inline(always)]
     pub fn push_posted(&mut self, number: u64, job: Job, end: u64) {
-        self.insert(number, job, end, 0);
+        self.insert(number, job, end, false);
     }
 
     #[inline(always)]
-    fn insert(&mut self, number: u64, job: Job, end: u64, remaining: u32) {
-        let Job { pin, program, slots, slot, bytes } = job;
+    fn insert(&mut self, number: u64, job: Job, end: u64, waits: bool) {
+        let Job { pin, program, slots, start, bytes } = job;
         let at = self.index(number);
         let entry = &mut self.entries[at];
         debug_assert!(entry.pin.is_none() && entry.end == NEVER, "the entry is empty");
-        // The old entry is empty and needs no drop.
-        std::mem::forget(std::mem::replace(entry, Entry { pin, slot, bytes, end, slots, remaining }));
+        // There is no old value to drop.
+        std::mem::forget(std::mem::replace(&mut entry.pin, pin));
+        (entry.first, entry.bytes, entry.end, entry.slots) = (start.first, bytes, end, slots);
+        if waits {
+            entry.adjacent = start.adjacent.into();
+        }
         self.running.begin(number, program);
     }
 
-    /// Ends job `number`, the oldest, if it is finished at a count of `completed`.
+    /// Returns whether job `number`, the oldest or the next, is finished at a count of `completed`.
     #[inline(always)]
-    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended<'_>> {
-        let at = self.index(number);
-        let entry = &mut self.entries[at];
-        if entry.end > completed {
-            return None;
-        }
-        self.running.end_before(number + 1);
-        Some(entry.ended())
+    pub fn is_finished(&self, number: u64, completed: u64) -> bool {
+        self.get(number).end <= completed
     }
 
-    /// Ends the oldest job, whether or not it is finished.
-    pub fn end(&mut self) -> Option<Ended<'_>> {
-        let number = self.done();
-        if number == self.next() {
-            self.waiting = 0;
-            return None;
-        }
+    /// Ends job `number`, the oldest.
+    #[inline(always)]
+    pub fn end(&mut self, number: u64) -> Ended<'_> {
         self.running.end_before(number + 1);
         let at = self.index(number);
-        Some(self.entries[at].ended())
+        self.entries[at].end = NEVER;
+        Ended(&mut self.entries[at])
+    }
+
+    /// Ends the oldest job, finished or not.
+    pub fn end_any(&mut self) -> Option<Ended<'_>> {
+        let number = self.done();
+        if number == self.next() {
+            self.unposted = 0;
+            return None;
+        }
+        Some(self.end(number))
     }
 }
 
@@ -212,23 +218,27 @@ impl Ended<'_> {
 }
 
 impl Entry {
-    /// Returns the list and the first descriptor of this job.
+    /// Returns the device address of its list. A program starts with the first descriptor of its own.
     #[inline(always)]
-    pub fn start(&self, slots: &Slots) -> Start {
-        match &self.pin {
-            Some(pin) if self.slots == 0 => pin.start(),
-            _ => slots.start(self.slot),
-        }
+    pub fn list(&self, slots: &Slots) -> u64 {
+        if self.slots == 0 { self.first } else { slots.base() }
     }
 
+    /// Returns where the engine starts with this job, which waits.
     #[inline(always)]
-    fn ended(&mut self) -> Ended<'_> {
-        self.end = NEVER;
-        Ended(self)
+    pub fn start(&self, slots: &Slots) -> Start {
+        Start { list: self.list(slots), first: self.first, adjacent: self.adjacent as u8 }
+    }
+
+    /// Returns how many descriptors of this job, the first that waits, have not been posted. The engine has been given `posted`
+    /// descriptors.
+    #[inline(always)]
+    pub fn remaining(&self, posted: u64) -> u64 {
+        self.end - posted
     }
 }
 
-const EMPTY: Entry = Entry { pin: None, slot: 0, bytes: 0, end: NEVER, slots: 0, remaining: 0 };
+const EMPTY: Entry = Entry { pin: None, first: 0, bytes: 0, end: NEVER, slots: 0, adjacent: 0 };
 
 #[cfg(test)]
 mod tests {
@@ -238,16 +248,16 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Push(u32),
-        Post(u32),
+        Push(u64),
+        Post(u64),
         Pop,
         Abandon,
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            8 => (1u32..2000).prop_map(Step::Push),
-            8 => (0u32..1024).prop_map(Step::Post),
+            8 => (1u64..2000).prop_map(Step::Push),
+            8 => (0u64..1024).prop_map(Step::Post),
             6 => Just(Step::Pop),
             1 => Just(Step::Abandon),
         ];
@@ -260,52 +270,60 @@ mod tests {
         #[test]
         fn jobs_are_a_queue(steps in steps()) {
             let mut jobs = Jobs::new(Arc::new(Running::new(0)));
-            let (mut model, mut pushed, mut posted) = (VecDeque::new(), 0, 0);
+            // The model's jobs: number, descriptors, and those that have not been posted.
+            let (mut model, mut pushed, mut posted, mut completed) = (VecDeque::new(), 0, 0, 0);
             for step in steps {
                 match step {
                     Step::Push(descriptors) if !jobs.is_full() => {
-                        let (slots, bytes) = (descriptors, descriptors.into());
-                        jobs.push(jobs.next(), Job { pin: None, program: 0, slots, slot: pushed, bytes }, descriptors);
-                        model.push_back((pushed, descriptors, descriptors, NEVER));
+                        let start = Start { list: 0, first: pushed, adjacent: 0 };
+                        let (slots, bytes) = (descriptors as u32, descriptors);
+                        let job = Job { pin: None, program: 0, slots, start, bytes };
+                        jobs.push(jobs.next(), job, descriptors, posted);
+                        model.push_back((pushed, descriptors, descriptors));
                         pushed += 1;
                     }
                     Step::Post(most) => {
                         let first = model.iter_mut().find(|job| job.2 > 0);
-                        let seen = jobs.waiting().map(|job| (job.slot, job.remaining));
-                        prop_assert_eq!(seen, first.as_ref().map(|job| (job.0, job.2)));
+                        let number = jobs.first_waiting(posted);
+                        let seen = (number < jobs.next()).then(|| jobs.get(number));
+                        let seen = seen.map(|job| (number, job.first, job.remaining(posted)));
+                        prop_assert_eq!(seen, first.as_ref().map(|job| (job.0, job.0, job.2)));
                         if let Some(job) = first {
                             let count = most.min(job.2);
-                            posted += u64::from(count);
-                            jobs.post(count, posted);
+                            posted += count;
                             job.2 -= count;
-                            job.3 = if job.2 == 0 { posted } else { NEVER };
+                            jobs.post(count);
                         }
                     }
                     // The engine completes only posted descriptors.
                     Step::Pop if model.front().is_some_and(|job| job.2 == 0) => {
-                        let (_, expected, _, end) = model.pop_front().unwrap();
-                        prop_assert!(jobs.finish(jobs.done(), end - 1).is_none());
-                        let last = jobs.finish(jobs.done(), end).unwrap();
-                        prop_assert_eq!((last.slots(), last.bytes()), (expected, expected.into()));
+                        let (_, expected, _) = model.pop_front().unwrap();
+                        let end = completed + expected;
+                        prop_assert!(!jobs.is_finished(jobs.done(), end - 1) && jobs.is_finished(jobs.done(), end));
+                        let last = jobs.end(jobs.done());
+                        prop_assert_eq!((last.slots(), last.bytes()), (expected as u32, expected));
                         prop_assert!(!last.unpin());
+                        completed = end;
                     }
                     Step::Abandon => {
                         let mut ended = 0;
-                        while let Some(last) = jobs.end() {
+                        while let Some(last) = jobs.end_any() {
                             last.unpin();
                             ended += 1;
                         }
                         prop_assert_eq!(ended, model.len());
                         model.clear();
+                        completed = posted;
                     }
                     Step::Push(_) | Step::Pop => {}
                 }
                 prop_assert_eq!((jobs.len(), jobs.is_full()), (model.len(), model.len() == MAX_JOBS));
                 prop_assert_eq!((jobs.next(), jobs.done()), (pushed, pushed - model.len() as u64));
-                prop_assert!(model.front().is_some_and(|job| job.2 == 0) || jobs.finish(jobs.done(), NEVER - 1).is_none());
+                // A job that waits is not finished even if everything posted is completed.
+                prop_assert!(model.front().is_some_and(|job| job.2 == 0) || !jobs.is_finished(jobs.done(), posted));
                 prop_assert_eq!(jobs.has_waiting(), model.iter().any(|job| job.2 > 0));
-                let front = jobs.front().map(|job| (job.slot, job.remaining, job.end));
-                prop_assert_eq!(front, model.front().map(|job| (job.0, job.2, job.3)));
+                let front = jobs.front().map(|job| (job.first, job.end));
+                prop_assert_eq!(front, model.front().map(|job| (job.0, completed + job.1)));
             }
         }
     }

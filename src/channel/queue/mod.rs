@@ -9,7 +9,7 @@ use crate::memory::Running;
 use crate::stats::Counters;
 use admission::Admission;
 use jobs::Jobs;
-pub(super) use jobs::{Ended, Entry, Job, NEVER, Pinned};
+pub(super) use jobs::{Ended, Entry, Job, Pinned};
 use outcomes::Outcomes;
 use std::sync::Arc;
 
@@ -62,20 +62,16 @@ impl Queue {
         self.jobs.has_waiting()
     }
 
-    /// Returns the number of jobs with descriptors that have not been posted.
-    pub fn waiting_count(&self) -> usize {
-        self.jobs.waiting_count()
+    /// Returns the number of the first job with descriptors that have not been posted, or that of the next job. The engine has been
+    /// given `posted` descriptors.
+    pub fn first_waiting(&self, posted: u64) -> u64 {
+        self.jobs.first_waiting(posted)
     }
 
-    /// Returns whether job `number` has descriptors that have not been posted.
-    pub fn is_waiting(&self, number: u64) -> bool {
-        number >= self.next() - self.waiting_count() as u64
-    }
-
-    /// Returns the first job with descriptors that have not been posted.
+    /// Returns job `number`, which has not ended.
     #[inline(always)]
-    pub fn waiting(&self) -> Option<&Entry> {
-        self.jobs.waiting()
+    pub fn get(&self, number: u64) -> &Entry {
+        self.jobs.get(number)
     }
 
     /// Returns whether the next job, which is `number`, is admitted without inspection.
@@ -93,7 +89,7 @@ impl Queue {
             return Ok(false);
         }
         self.admission.extend(self.next(), self.done());
-        self.outcomes.set_plain_until(self.admission.timed());
+        self.update_plain();
         Ok(true)
     }
 
@@ -104,12 +100,14 @@ impl Queue {
 
     /// Rejects all jobs from now on.
     pub fn close(&mut self, failure: EngineError) {
+        self.outcomes.set_plain_until(0);
         self.admission.close(failure);
     }
 
     /// Admits jobs again.
     pub fn reopen(&mut self) {
         self.admission.open();
+        self.update_plain();
     }
 
     /// Adds the next job, which is `number` and was admitted, and is about to be posted as a whole because no other job waits.
@@ -119,23 +117,33 @@ impl Queue {
         self.jobs.push_posted(number, job, end);
     }
 
-    /// Adds the next job, which is `number` and was admitted. None of its descriptors have been posted.
+    /// Adds the next job, which is `number` and was admitted. It waits for the engine, which has been given `posted` descriptors.
     #[inline(always)]
-    pub fn push_waiting(&mut self, number: u64, job: Job, descriptors: u32) {
-        self.jobs.push(number, job, descriptors);
+    pub fn push_waiting(&mut self, number: u64, job: Job, descriptors: u64, posted: u64) {
+        self.jobs.push(number, job, descriptors, posted);
     }
 
-    /// Records that `count` descriptors of the first waiting job were posted. The engine's completion count is `end` once it
-    /// has completed them.
+    /// Records that `count` more descriptors of the first waiting job are posted.
     #[inline(always)]
-    pub fn post(&mut self, count: u32, end: u64) {
-        self.jobs.post(count, end);
+    pub fn post(&mut self, count: u64) {
+        self.jobs.post(count);
     }
 
-    /// Ends job `number`, the oldest, if it is finished at a count of `completed`.
+    /// Ensures that job `number` does not finish: posting it failed, but the engine may have received it.
+    pub fn hold(&mut self, number: u64) {
+        self.jobs.hold(number);
+    }
+
+    /// Returns whether job `number`, the oldest or the next, is finished at a count of `completed`.
     #[inline(always)]
-    pub fn finish(&mut self, number: u64, completed: u64) -> Option<Ended<'_>> {
-        self.jobs.finish(number, completed)
+    pub fn is_finished(&self, number: u64, completed: u64) -> bool {
+        self.jobs.is_finished(number, completed)
+    }
+
+    /// Ends job `number`, the oldest.
+    #[inline(always)]
+    pub fn end(&mut self, number: u64) -> Ended<'_> {
+        self.jobs.end(number)
     }
 
     /// Returns whether a job finished normally and was not timed, if it has ended.
@@ -147,18 +155,24 @@ impl Queue {
     /// Returns how a job ended.
     pub fn outcome(&mut self, number: u64, counters: &Counters) -> Result<(), PollError> {
         self.admission.record_finished(number, counters);
-        self.outcomes.set_plain_until(self.admission.timed());
+        self.update_plain();
         self.outcomes.get(number)
     }
 
-    /// Records that none of the remaining jobs will finish. [`end`](Self::end) removes them.
+    /// Requires a query for the timed job, and for all after a failure.
+    fn update_plain(&mut self) {
+        let is_closed = self.admission.failure().is_some();
+        self.outcomes.set_plain_until(if is_closed { 0 } else { self.admission.timed() });
+    }
+
+    /// Records that none of the remaining jobs will finish. [`end_any`](Self::end_any) removes them.
     pub fn abandon(&mut self, error: EngineError) {
         self.admission.abandon(self.next());
         self.outcomes.record_failure(self.done()..self.next(), error);
     }
 
     /// Ends the oldest job, finished or not.
-    pub fn end(&mut self) -> Option<Ended<'_>> {
-        self.jobs.end()
+    pub fn end_any(&mut self) -> Option<Ended<'_>> {
+        self.jobs.end_any()
     }
 }

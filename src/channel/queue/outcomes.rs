@@ -51,9 +51,11 @@ impl Outcomes {
         if number < self.forgotten_before {
             return Err(PollError::TooOld);
         }
-        match self.failures.iter().find(|(range, _)| range.contains(&number)) {
-            Some((_, error)) => Err(error.clone().into()),
-            None => Ok(()),
+        // The ranges are in order.
+        let at = self.failures.partition_point(|(range, _)| range.end <= number);
+        match self.failures.get(at) {
+            Some((range, error)) if range.contains(&number) => Err(error.clone().into()),
+            _ => Ok(()),
         }
     }
 }
