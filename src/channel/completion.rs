@@ -90,10 +90,11 @@ impl Channel {
         }
     }
 
-    /// Calls one of two functions, so that neither saves registers for the other.
+    /// Where jobs often wait, this calls one of two functions, so that neither saves registers for the other.
     #[inline(never)]
     fn poll_fast<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
         match self.queue.has_waiting() {
+            _ if !F::ONE_JOB => self.poll_inline::<F>(ticket),
             true => self.poll_queued::<F>(ticket),
             false => self.poll_single::<F>(ticket),
         }
@@ -117,7 +118,7 @@ impl Channel {
         }
     }
 
-    /// Polls while jobs wait. On a ring with one job at a time, it ends the job that the engine has finished, and starts the next one.
+    /// Polls while jobs wait, on a ring with one job at a time: ends the job that the engine has finished, and starts the next one.
     #[inline(never)]
     fn poll_queued<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
         let Some(Found { number, done, .. }) = self.find(ticket) else { return self.poll_slow::<F>(ticket) };
@@ -125,11 +126,7 @@ impl Channel {
             return PollResult::Ready;
         }
         // The next job is started first, so that the engine has work soon.
-        match F::ONE_JOB
-            && !self.is_recalled()
-            && self.record_new_write_back::<F>()
-            && self.start_waiting::<F>(done + 1)
-        {
+        match !self.is_recalled() && self.record_new_write_back::<F>() && self.start_waiting::<F>(done + 1) {
             true => {
                 self.retire_finished(done);
                 if number == done { PollResult::Ready } else { PollResult::Pending }

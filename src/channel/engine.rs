@@ -5,6 +5,8 @@ use super::options::Ring;
 use super::registers::Registers;
 use super::slots::Slots;
 use super::write_back::CompletionWord;
+#[cfg(test)]
+use crate::regs::channel::WriteBack;
 use crate::regs::sgdma::{CREDIT_ENABLE_W1C, CREDIT_ENABLE_W1S, FETCH_HALT_W1C, FETCH_HALT_W1S};
 use crate::stats::{Count, Counters};
 use std::time::Duration;
@@ -129,5 +131,6 @@ impl Progress {
     #[cfg(test)]
     pub fn set_done(&mut self, count: u64) {
         (self.posted, self.completed) = (count, count);
+        self.word.mark_known(WriteBack(count as u32 & WriteBack::COUNT_MASK));
     }
 }

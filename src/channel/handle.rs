@@ -280,7 +280,7 @@ impl Channel {
             ring: self.ring(),
             in_flight: self.queue.len(),
             waiting: (self.queue.next() - self.queue.first_waiting(progress.posted())) as usize,
-            oldest: oldest.map(|job| job.first),
+            oldest: oldest.map(|job| job.pin.as_ref().and_then(|pin| pin.list()).unwrap_or(slots.oldest())),
             ends_with: oldest
                 .filter(|job| job.end <= progress.posted())
                 .map(|job| self.engine.count_at(job.end)),

@@ -73,6 +73,10 @@ impl Pinned for ProgramData {
     fn quarantine(&self) {
         self.memory.iter().for_each(|memory| memory.quarantine());
     }
+
+    fn list(&self) -> Option<u64> {
+        Some(self.start.list)
+    }
 }
 
 impl Drop for ProgramData {

@@ -45,15 +45,18 @@ pub(super) trait RingOps {
     /// Posts `count` descriptors from `start` on and rings the doorbell. The engine can accept that many: see [`available`](Self::available).
     fn post(registers: &Registers, progress: &mut Progress, start: Start, count: u64) -> Result<(), Fail>;
 
-    /// Returns the number of new completions if the lower bits of the engine's count are `count`; `None` if this is not a count
-    /// of the current run.
-    fn new_completions(progress: &Progress, count: u32, bits: u32) -> Option<u64>;
+    /// Returns the number of new completions that a write-back reports; `None` if it is not of the current run.
+    fn written_back(progress: &Progress, word: WriteBack) -> Option<u64>;
+
+    /// Returns the number of new completions if the engine's count register has the value `count`; `None` if this is not a count of the
+    /// current run.
+    fn counted(progress: &Progress, count: u32) -> Option<u64>;
 
     /// Records the count of a write-back. Returns whether it belongs to the current run.
     #[inline(always)]
     fn record_write_back(progress: &mut Progress, word: WriteBack) -> bool {
         order::after_completion();
-        match Self::new_completions(progress, word.count(), WriteBack::COUNT_MASK) {
+        match Self::written_back(progress, word) {
             Some(new) => {
                 progress.complete(new);
                 progress.word.mark_known(word);
@@ -111,7 +114,12 @@ impl RingOps for Chain {
     }
 
     #[inline(always)]
-    fn new_completions(progress: &Progress, count: u32, _: u32) -> Option<u64> {
+    fn written_back(progress: &Progress, word: WriteBack) -> Option<u64> {
+        Self::counted(progress, word.count())
+    }
+
+    #[inline(always)]
+    fn counted(progress: &Progress, count: u32) -> Option<u64> {
         let outstanding = progress.outstanding();
         (u64::from(count) == outstanding).then_some(outstanding)
     }
@@ -179,10 +187,14 @@ impl RingOps for Credits {
     }
 
     #[inline(always)]
-    fn new_completions(progress: &Progress, count: u32, bits: u32) -> Option<u64> {
-        let counted = progress.completed() - progress.base();
-        let new = u64::from(count.wrapping_sub(counted as u32) & bits);
-        (new <= progress.outstanding()).then_some(new)
+    fn written_back(progress: &Progress, word: WriteBack) -> Option<u64> {
+        let new = word.count().wrapping_sub(progress.word.known().count()) & WriteBack::COUNT_MASK;
+        (u64::from(new) <= progress.outstanding()).then_some(new.into())
+    }
+
+    fn counted(progress: &Progress, count: u32) -> Option<u64> {
+        let new = count.wrapping_sub((progress.completed() - progress.base()) as u32);
+        (u64::from(new) <= progress.outstanding()).then_some(new.into())
     }
 
     /// The engine counts from zero since Run was set, as the driver does.
@@ -247,12 +259,14 @@ impl Engine {
         dispatch!(self.ring, record_write_back(&mut self.progress, word))
     }
 
-    /// Records the value of the count register, read while the engine was idle. The arithmetic is that of write-backs: a count
-    /// from another run, from before a reset (0), or further ahead than the outstanding descriptors completes nothing.
+    /// Records the value of the count register, read while the engine was idle. As with write-backs, a count from another run, from
+    /// before a reset (0), or further ahead than the outstanding descriptors completes nothing.
     pub fn record_count(&mut self, count: u32) {
         order::after_completion();
-        let new = dispatch!(self.ring, new_completions(&self.progress, count, u32::MAX));
-        self.progress.complete(new.unwrap_or(0));
+        if let Some(new) = dispatch!(self.ring, counted(&self.progress, count)) {
+            self.progress.complete(new);
+            self.progress.word.mark_known(WriteBack(count & WriteBack::COUNT_MASK));
+        }
     }
 
     /// Returns the engine's count once it has completed the `end`-th posted descriptor.

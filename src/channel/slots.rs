@@ -88,8 +88,17 @@ impl Slots {
     /// Returns where the engine starts with the slot that is filled next.
     #[inline(always)]
     pub fn next(&self) -> Start {
-        let first = self.base() + DESCRIPTOR_BYTES * self.slot(self.filled) as u64;
-        Start { list: self.base(), first, adjacent: 0 }
+        Start { list: self.base(), first: self.address(self.filled), adjacent: 0 }
+    }
+
+    /// Returns the device address of the slot that is emptied next.
+    pub fn oldest(&self) -> u64 {
+        self.address(self.emptied)
+    }
+
+    #[inline]
+    fn address(&self, position: u64) -> u64 {
+        self.base() + DESCRIPTOR_BYTES * self.slot(position) as u64
     }
 
     #[inline]

@@ -105,7 +105,7 @@ impl Channel {
         }
     }
 
-    /// Calls one of two functions, so that neither saves registers for the other.
+    /// Where jobs often wait, this calls one of two functions, so that neither saves registers for the other.
     #[inline(never)]
     fn submit_piece_on<F: RingOps>(
         &mut self,
@@ -114,6 +114,7 @@ impl Channel {
         bytes: u64,
     ) -> Result<u64, Refusal> {
         match self.has_to_wait::<F>() {
+            _ if !F::ONE_JOB => self.submit_piece_inline::<F>(piece, card, bytes),
             true => self.submit_piece_later(*piece, card, bytes),
             false => self.submit_piece_now::<F>(piece, card, bytes),
         }
@@ -263,14 +264,22 @@ impl Channel {
     #[inline(never)]
     fn run_program_on<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         match self.has_to_wait::<F>() {
+            _ if !F::ONE_JOB => self.run_program_inline::<F>(program),
             true => self.run_program_later(program),
             false => self.run_program_now::<F>(program),
         }
     }
 
+    /// For a job that does not [have to wait](Self::has_to_wait).
     #[inline(never)]
     fn run_program_now<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
+        self.run_program_inline::<F>(program)
+    }
+
+    #[inline(always)]
+    fn run_program_inline<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         if program.kind == self.kind
+            && (F::ONE_JOB || !self.has_to_wait::<F>())
             && let Some(number) =
                 self.enqueue_fast::<F>(program.start.list, program.descriptors, Run(program))
         {

@@ -606,6 +606,37 @@ fn a_queued_job_that_cannot_be_started_fails_for_good() {
     }
 }
 
+#[test]
+fn the_state_of_a_ring_has_the_first_descriptor_of_the_oldest_job() {
+    for ring in [Ring::Chain, Ring::Credits] {
+        let fake = Arc::new(Fake::default());
+        let mut channel = fake.open(ring);
+        let buffer = channel.space.allocate(64, Access::CardReads).unwrap();
+        let program = program(&channel, 2);
+        let (slots, list) = (channel.ring_state().tail, program.data.start.list);
+        let mut transfers = Transfers::new(Direction::H2C);
+        transfers.add(&buffer, 0..32, 0).unwrap().add(&buffer, 32..64, 64).unwrap();
+        let first = channel.submit(&buffer, 0..64, 0).unwrap();
+        let jobs = [
+            (first, 1, slots),
+            (channel.run(&program).unwrap(), 2, list),
+            (channel.start(&transfers).unwrap(), 2, slots + 32),
+            (channel.run(&program).unwrap(), 2, list),
+        ];
+        for (ticket, descriptors, oldest) in jobs {
+            // The credits ring starts to count again with each list.
+            let state = channel.ring_state();
+            assert_eq!(
+                (state.oldest, state.posted, state.completed),
+                (Some(oldest), state.completed + descriptors, state.completed)
+            );
+            fake.write_back(state.ends_with.unwrap() as u32);
+            assert_eq!(channel.poll(ticket).unwrap(), Poll::Ready, "{ring}");
+        }
+        assert_eq!(channel.ring_state().oldest, None);
+    }
+}
+
 /// A doorbell that fails may still have rung: the job counts as failed even if the engine reports it, and those before it as finished.
 #[test]
 fn a_job_whose_doorbell_failed_does_not_finish() {

@@ -92,6 +92,12 @@ impl CompletionWord {
         word.0 == self.last
     }
 
+    /// Returns the value that was processed last.
+    #[inline(always)]
+    pub fn known(&self) -> WriteBack {
+        WriteBack(self.last)
+    }
+
     #[inline(always)]
     pub fn mark_known(&mut self, word: WriteBack) {
         self.last = word.0;

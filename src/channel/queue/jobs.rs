@@ -14,11 +14,18 @@ const NEVER: u64 = u64::MAX;
 pub trait Pinned: Debug + Send + Sync {
     /// Called when the job ends without proof that the engine is done with the memory.
     fn quarantine(&self);
+
+    /// Returns the device address of a program's list; `None` for the memory of a transfer.
+    fn list(&self) -> Option<u64>;
 }
 
 impl Pinned for Allocation {
     fn quarantine(&self) {
         self.quarantine();
+    }
+
+    fn list(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -39,8 +46,8 @@ pub struct Job {
 #[repr(align(64))]
 pub struct Entry {
     pub pin: Option<Arc<dyn Pinned>>,
-    /// Device address of its first descriptor.
-    pub first: u64,
+    /// Device address of its first descriptor, if the job has waited.
+    first: u64,
     pub bytes: u64,
     /// Number of descriptors of all jobs up to and including this one, in the counts of [`Progress`](super::Progress): it is posted
     /// when so many are posted, and finished when so many are completed. [`NEVER`] in an empty entry, and if posting it failed.
@@ -154,9 +161,9 @@ impl Jobs {
         debug_assert!(entry.pin.is_none() && entry.end == NEVER, "the entry is empty");
         // There is no old value to drop.
         std::mem::forget(std::mem::replace(&mut entry.pin, pin));
-        (entry.first, entry.bytes, entry.end, entry.slots) = (start.first, bytes, end, slots);
+        (entry.bytes, entry.end, entry.slots) = (bytes, end, slots);
         if waits {
-            entry.adjacent = start.adjacent.into();
+            (entry.first, entry.adjacent) = (start.first, start.adjacent.into());
         }
         self.running.begin(number, program);
     }
@@ -218,7 +225,7 @@ impl Ended<'_> {
 }
 
 impl Entry {
-    /// Returns the device address of its list. A program starts with the first descriptor of its own.
+    /// Returns the device address of the list of this job, which waits. A program starts with the first descriptor of its own.
     #[inline(always)]
     pub fn list(&self, slots: &Slots) -> u64 {
         if self.slots == 0 { self.first } else { slots.base() }
