@@ -25,17 +25,17 @@
 //!
 //! | operation | instructions |
 //! |---|---|
-//! | running a program again and polling it once, chain ring | 156, with one status read and six register writes |
-//! | the same, credits ring | 129, with one register write |
-//! | submitting one transfer and waiting for it once it is done, chain ring | 176 |
-//! | the same, credits ring | 151 |
-//! | the same, chain ring, with 16 or 250 transfers in flight | 259 |
+//! | running a program again and polling it once, chain ring | 157, with one status read and six register writes |
+//! | the same, credits ring | 128, with one register write |
+//! | submitting one transfer and waiting for it once it is done, chain ring | 173 |
+//! | the same, credits ring | 150 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 181 or 180 |
 //! | building a chain, per descriptor | 39 |
 //!
 //! These include 6 instructions for the statistics that other processes can read ([`Stats`]), and up to 6 for the counts of
 //! register accesses ([`counts`](crate::bus::counts)).
 //!
-//! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 240 instructions in a
+//! Instructions that the compiler inlines into the caller are not included. With them, one transfer takes 239 instructions in a
 //! guest under `vfio-pci` (`cargo xtask bench-vm`).
 //!
 //! Neither submitting nor polling takes a lock or allocates (`cargo test --test allocations`), and neither enters the kernel
