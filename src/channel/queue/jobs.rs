@@ -37,6 +37,7 @@ pub struct Job {
     pub program: u64,
     /// Number of slots that it uses; 0 for a program.
     pub slots: u32,
+    /// Where the engine starts with it.
     pub start: Start,
     pub bytes: u64,
 }
@@ -49,8 +50,8 @@ pub struct Entry {
     /// Device address of its first descriptor, if the job has waited.
     first: u64,
     pub bytes: u64,
-    /// Number of descriptors of all jobs up to and including this one, in the counts of [`Progress`](super::Progress): it is posted
-    /// when so many are posted, and finished when so many are completed. [`NEVER`] in an empty entry, and if posting it failed.
+    /// Number of descriptors of all jobs up to and including this one: it is posted when the engine has been given so many, and
+    /// finished when the engine has completed so many. [`NEVER`] in an empty entry, and if posting it failed.
     pub end: u64,
     pub slots: u32,
     /// Number of adjacent descriptors after the first, if the job has waited.
