@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::{env, str};
+use tinyjson::{JsonParseError, JsonValue};
 
 /// The package that contains them. It is a dependency for a target that never applies, so cargo downloads it but never compiles
 /// it.
@@ -33,13 +34,11 @@ fn package_dir() -> Result<String, String> {
             error.trim_end().replace('\n', " ")
         ));
     }
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    let mut manifests = packages
-        .filter(|package| package["name"] == PACKAGE)
-        .filter_map(|package| package["manifest_path"].as_str());
-    let dir =
-        manifests.next().and_then(|manifest| Path::new(manifest).parent()).ok_or("it is not a dependency")?;
-    dir.to_str().map(String::from).ok_or_else(|| "its path is not UTF-8".into())
+    let metadata = str::from_utf8(&output.stdout).map_err(|error| error.to_string())?;
+    let metadata: JsonValue = metadata.parse().map_err(|error: JsonParseError| error.to_string())?;
+    let packages: &Vec<JsonValue> = metadata["packages"].get().ok_or("cargo lists no packages")?;
+    let package = packages.iter().find(|package| package["name"] == PACKAGE.to_owned().into());
+    let manifest: Option<&String> = package.and_then(|package| package["manifest_path"].get());
+    let dir = manifest.and_then(|manifest| Path::new(manifest).parent()).and_then(Path::to_str);
+    dir.map(String::from).ok_or_else(|| "it is not a dependency".into())
 }

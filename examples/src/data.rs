@@ -53,6 +53,8 @@ pub fn random_scalars(count: usize, seed: u64) -> Vec<Fr> {
 ///
 /// # Errors
 /// If the numbers of points and scalars differ.
+// Compiled only with the examples that call it, since arkworks' MSM takes long to compile.
+#[inline]
 pub fn cpu_msm(points: &[G1Affine], scalars: &[Fr]) -> Result<G1Affine> {
     ensure!(
         points.len() == scalars.len(),

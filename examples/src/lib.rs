@@ -8,3 +8,4 @@ pub mod human;
 pub mod kernel_driver;
 pub mod msm_args;
 pub mod semaphore;
+mod witness;

@@ -2,17 +2,17 @@
 //! Merkle tree. The proving keys and witness generators are those of the package `semaphore-rs`, embedded in the program.
 
 use crate::human::cannot;
-use anyhow::{Context, Result, anyhow, ensure};
+use crate::witness::Graph;
+use anyhow::{Context, Result, ensure};
 use ark_bn254::{Bn254, Fr};
-use ark_ff::PrimeField;
+use ark_ff::{PrimeField, Zero};
 use ark_groth16::{Groth16, PreparedVerifyingKey, Proof, ProvingKey, prepare_verifying_key};
+use ark_serialize::{CanonicalDeserialize, SerializationError};
 use clap::Args;
 use ruint::aliases::U256;
 use semaphore_rs_ark_circom::ConstraintMatrices;
 use semaphore_rs_poseidon::poseidon::{hash1, hash2};
-use semaphore_rs_witness::Graph;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -79,10 +79,9 @@ impl CircuitArgs {
                 (Cow::Borrowed(*key), Cow::Borrowed(*graph))
             }
         };
-        let (key, constraints) = semaphore_rs_ark_zkey::read_arkzkey_from_bytes(&key)
-            .map_err(|error| anyhow!("the proving key is corrupt or has another format: {error}"))?;
-        let graph = semaphore_rs_witness::init_graph(&graph)
-            .map_err(|error| anyhow!("the witness generator is corrupt or has another format: {error}"))?;
+        let (key, constraints) =
+            read_key(&key).context("the proving key is corrupt or has another format")?;
+        let graph = Graph::read(&graph).context("the witness generator is corrupt or has another format")?;
         let verifying_key = prepare_verifying_key(&key.vk);
         Ok((Circuit { depth: self.depth, constraints, verifying_key, graph }, key))
     }
@@ -97,22 +96,21 @@ impl Circuit {
         let [trapdoor, nullifier, external_nullifier, signal] = [11, 22, 2026, signal].map(U256::from);
         let commitment = hash1(hash2(nullifier, trapdoor));
         let (root, siblings) = single_leaf_tree(commitment, self.depth);
-        let inputs = HashMap::from(
-            [
-                ("identityTrapdoor", vec![trapdoor]),
-                ("identityNullifier", vec![nullifier]),
-                ("treeSiblings", siblings),
-                ("treePathIndices", vec![U256::ZERO; self.depth]),
-                ("externalNullifier", vec![external_nullifier]),
-                ("signalHash", vec![signal]),
-            ]
-            .map(|(name, values)| (name.to_owned(), values)),
-        );
-        let values = semaphore_rs_witness::calculate_witness(inputs, &self.graph).map_err(|error| {
-            anyhow!("the witness generator failed, perhaps because it is for another depth: {error}")
-        })?;
+        let siblings: Vec<_> = siblings.into_iter().map(to_field).collect();
+        let inputs: [(_, &[Fr]); 6] = [
+            ("identityTrapdoor", &[to_field(trapdoor)]),
+            ("identityNullifier", &[to_field(nullifier)]),
+            ("treeSiblings", &siblings),
+            ("treePathIndices", &vec![Fr::zero(); self.depth]),
+            ("externalNullifier", &[to_field(external_nullifier)]),
+            ("signalHash", &[to_field(signal)]),
+        ];
+        let assignment = self
+            .graph
+            .evaluate(&inputs)
+            .context("the witness generator failed, perhaps because it is for another depth")?;
         let witness = Witness {
-            assignment: values.into_iter().map(to_field).collect(),
+            assignment,
             public: [root, hash2(external_nullifier, nullifier), signal, external_nullifier].map(to_field),
         };
         ensure!(
@@ -136,6 +134,26 @@ impl Circuit {
         Groth16::<Bn254>::verify_proof(&self.verifying_key, proof, &witness.public)
             .context("the verifier failed")
     }
+}
+
+/// Reads a proving key and the matrices of its circuit in the format of `ark-zkey`: both as arkworks serializes them.
+fn read_key(mut bytes: &[u8]) -> Result<(ProvingKey<Bn254>, ConstraintMatrices<Fr>), SerializationError> {
+    fn read<T: CanonicalDeserialize>(bytes: &mut &[u8]) -> Result<T, SerializationError> {
+        T::deserialize_compressed_unchecked(bytes)
+    }
+    let key = read(&mut bytes)?;
+    let [num_instance_variables, num_witness_variables, num_constraints] = read(&mut bytes)?;
+    let [a_num_non_zero, b_num_non_zero, c_num_non_zero] = read(&mut bytes)?;
+    let constraints = ConstraintMatrices {
+        num_instance_variables,
+        num_witness_variables,
+        num_constraints,
+        a_num_non_zero,
+        b_num_non_zero,
+        c_num_non_zero,
+        matrices: read(&mut bytes)?,
+    };
+    Ok((key, constraints))
 }
 
 /// Returns the root of a tree that contains only its leftmost leaf, and the siblings on the path of this leaf. Each sibling is

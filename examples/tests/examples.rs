@@ -181,6 +181,15 @@ fn keys_are_embedded_or_read_from_files() {
     std::fs::write(&file, b"no key").unwrap();
     let name = file.to_str().unwrap();
     assert!(error(&["--key", name, "--graph", name]).contains("the proving key is corrupt"));
+    let key = concat!(env!("SEMAPHORE_DIR"), "/assets/16/semaphore.arkzkey");
+    assert!(error(&["--key", key, "--graph", name]).contains("the witness generator is corrupt"));
+    let graph = concat!(env!("SEMAPHORE_DIR"), "/graphs/16/graph.bin");
+    let (from_files, _) =
+        circuit(&["--depth", "16", "--key", key, "--graph", graph]).unwrap().read().unwrap();
+    assert_eq!(from_files.witness(1).unwrap().assignment, witness.assignment);
+    let (deeper, _) = circuit(&["--depth", "17", "--key", key, "--graph", graph]).unwrap().read().unwrap();
+    let error = format!("{:#}", deeper.witness(1).err().unwrap());
+    assert!(error.contains("for another depth") && error.contains("treeSiblings has 16 values"), "{error}");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The core's arithmetic: an MSM over the bytes from the FIFOs.
 
 use ark_bn254::{Fq, Fr, G1Affine, G1Projective};
-use ark_ec::{AffineRepr, VariableBaseMSM};
-use ark_ff::{BigInt, Field, PrimeField, Zero};
+use ark_ec::AffineRepr;
+use ark_ec::short_weierstrass::Bucket;
+use ark_ff::{AdditiveGroup, BigInt, Field, PrimeField, Zero};
 use rand::{RngExt, rngs::StdRng};
+use rayon::prelude::*;
+use std::mem;
 use xdma_regs::msm::{POINT_BYTES, RESULT_BYTES, SCALAR_BYTES};
 
 type Limbs = [u64; 4];
@@ -14,6 +17,8 @@ const P: Limbs = [0x3c20_8c16_d87c_fd47, 0x9781_6a91_6871_ca8d, 0xb850_45b6_8181
 const R: Limbs = [0x43e1_f593_f000_0001, 0x2833_e848_79b9_7091, 0xb850_45b6_8181_585d, 0x3064_4e72_e131_a029];
 /// The number of pairs between two checks for cancellation.
 const BATCH: usize = 1 << 18;
+/// Fewer pairs are not divided among threads.
+const MIN_SHARE: usize = 32;
 
 /// Computes the sum of scalar times point over all pairs. Returns `None` if `cancelled` returns true.
 ///
@@ -30,11 +35,62 @@ pub(super) fn msm(
         if cancelled() {
             return None;
         }
-        let scalars: Vec<Fr> = scalars.chunks_exact(SCALAR_BYTES).map(|s| scalar(s, montgomery)).collect();
-        let points: Vec<G1Affine> = points.chunks_exact(POINT_BYTES).map(point).collect();
-        sum += G1Projective::msm_unchecked(&points, &scalars);
+        sum += sum_on_all_threads(scalars, points, montgomery);
     }
     Some(sum)
+}
+
+/// Computes the sum of scalar times point. `ark_ec::VariableBaseMSM` does too, but takes far longer to compile.
+fn sum_on_all_threads(scalars: &[u8], points: &[u8], montgomery: bool) -> G1Projective {
+    let pairs = scalars.len() / SCALAR_BYTES;
+    let share = pairs.div_ceil(rayon::current_num_threads()).max(MIN_SHARE);
+    let shares = scalars.par_chunks(share * SCALAR_BYTES).zip(points.par_chunks(share * POINT_BYTES));
+    shares
+        .map(|(scalars, points)| {
+            let scalars: Vec<_> =
+                scalars.chunks_exact(SCALAR_BYTES).map(|bytes| scalar(bytes, montgomery)).collect();
+            let points: Vec<_> = points.chunks_exact(POINT_BYTES).map(point).collect();
+            sum_with_buckets(&scalars, &points)
+        })
+        .sum()
+}
+
+/// Computes the sum of scalar times point with the bucket method, from the highest bits of the scalars to the lowest.
+fn sum_with_buckets(scalars: &[Fr], points: &[G1Affine]) -> G1Projective {
+    // Doubled, so that each digit of Booth's recoding is read together with the bit below it.
+    let doubled: Vec<Limbs> = scalars.iter().map(|scalar| (scalar.into_bigint() << 1).0).collect();
+    // Close to the width with the fewest additions: each window adds each point once, and each bucket twice.
+    let bits = (scalars.len().ilog2() * 3).div_ceil(4).max(1);
+    let mut buckets = vec![Bucket::ZERO; 1 << (bits - 1)];
+    let mut sum = G1Projective::zero();
+    for window in (0..(Fr::MODULUS_BIT_SIZE + 1).div_ceil(bits)).rev() {
+        for _ in 0..bits {
+            sum.double_in_place();
+        }
+        for (point, scalar) in points.iter().zip(&doubled) {
+            match signed_digit(scalar, window * bits, bits) {
+                0 => {}
+                digit @ 1.. => buckets[digit as usize - 1] += point,
+                digit => buckets[digit.unsigned_abs() - 1] -= point,
+            }
+        }
+        let (mut higher, mut window_sum) = (Bucket::ZERO, Bucket::ZERO);
+        for bucket in buckets.iter_mut().rev() {
+            higher += &mem::replace(bucket, Bucket::ZERO);
+            window_sum += &higher;
+        }
+        sum += &window_sum;
+    }
+    sum
+}
+
+/// Returns the digit of `count` bits from `first` on. Digits are at most 2^(count - 1) in magnitude.
+fn signed_digit(doubled: &Limbs, first: u32, count: u32) -> isize {
+    let (limb, shift) = (first as usize / 64, first % 64);
+    let high = doubled.get(limb + 1).map_or(0, |high| u128::from(*high) << 64);
+    let bits = (high | u128::from(doubled[limb])) >> shift;
+    let bits = bits as isize & ((2 << count) - 1);
+    (bits + 1) / 2 - (bits >> count << count)
 }
 
 /// Encodes a result: homogeneous X, Y, Z (x = X/Z, y = Y/Z), converted from the library's Jacobian form (x = X/Z², y = Y/Z³). The

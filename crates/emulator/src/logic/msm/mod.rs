@@ -3,7 +3,7 @@
 //! Two windows share one write channel and lead into two FIFOs of configurable depth. A write that does not fit stalls the write
 //! channel, and with it all later writes from any DMA channel. If scalars fill their FIFO while their points are still to be
 //! sent, the writes wait forever, as in the real design. The core consumes pairs at a configurable rate, and only from the FIFOs.
-//! Sums are computed by arkworks, and tested against halo2curves.
+//! Sums are computed with the curve arithmetic of arkworks, and tested against halo2curves.
 //!
 //! [`CORE_BUSY`](xdma_regs::msm::CORE_BUSY) counts the cycles that the design's core would need ([`CoreCycles`]), whatever the rate
 //! of this model: it is the same on every machine. [`CYCLES`](xdma_regs::msm::CYCLES) counts the same cycles while the core is busy,
