@@ -52,7 +52,7 @@ impl Graph {
     /// Returns the value of each wire.
     ///
     /// # Errors
-    /// If the graph has not these inputs, or is corrupt.
+    /// The graph does not have these inputs, or is corrupt.
     pub(crate) fn evaluate(&self, inputs: &[(&str, &[Fr])]) -> Result<Vec<Fr>> {
         let mut input_values = HashMap::from([(0, Fr::one())]);
         for (name, values) in inputs {
