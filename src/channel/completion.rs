@@ -90,11 +90,14 @@ impl Channel {
         }
     }
 
-    /// Where jobs often wait, this calls one of two functions, so that neither saves registers for the other.
+    /// On a ring with one job at a time, where jobs often wait, this only calls one of two functions: so neither saves the processor's
+    /// registers for the other.
     #[inline(never)]
     fn poll_fast<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
+        if !F::ONE_JOB {
+            return self.poll_inline::<F>(ticket);
+        }
         match self.queue.has_waiting() {
-            _ if !F::ONE_JOB => self.poll_inline::<F>(ticket),
             true => self.poll_queued::<F>(ticket),
             false => self.poll_single::<F>(ticket),
         }
@@ -126,7 +129,7 @@ impl Channel {
             return PollResult::Ready;
         }
         // The next job is started first, so that the engine has work soon.
-        match !self.is_recalled() && self.record_new_write_back::<F>() && self.start_waiting::<F>(done + 1) {
+        match !self.is_recalled() && self.record_completion::<F>() && self.start_waiting::<F>(done + 1) {
             true => {
                 self.retire_finished(done);
                 if number == done { PollResult::Ready } else { PollResult::Pending }
@@ -135,12 +138,16 @@ impl Channel {
         }
     }
 
-    /// Records a write-back that was not there before. Returns whether there is one, without an error.
+    /// Records the write-back of the engine's only job. Returns false if there is none, if it reports an error, or if the engine has no
+    /// job: [`check`](Self::check) may have found it finished.
     #[inline(always)]
-    fn record_new_write_back<F: RingOps>(&mut self) -> bool {
+    fn record_completion<F: RingOps>(&mut self) -> bool {
         let progress = &mut self.engine.progress;
         let word = progress.word.load();
-        !progress.word.is_known(word) && !word.is_error() && F::record_write_back(progress, word)
+        !F::has_room(progress)
+            && !progress.word.is_known(word)
+            && !word.is_error()
+            && F::record_write_back(progress, word)
     }
 
     /// Looks up a job of this channel, unless a failure or its timer needs a closer look.

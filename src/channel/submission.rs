@@ -105,7 +105,8 @@ impl Channel {
         }
     }
 
-    /// Where jobs often wait, this calls one of two functions, so that neither saves registers for the other.
+    /// On a ring with one job at a time, where jobs often wait, this only calls one of two functions: so neither saves the processor's
+    /// registers for the other.
     #[inline(never)]
     fn submit_piece_on<F: RingOps>(
         &mut self,
@@ -113,8 +114,10 @@ impl Channel {
         card: u64,
         bytes: u64,
     ) -> Result<u64, Refusal> {
+        if !F::ONE_JOB {
+            return self.submit_piece_inline::<F>(piece, card, bytes);
+        }
         match self.has_to_wait::<F>() {
-            _ if !F::ONE_JOB => self.submit_piece_inline::<F>(piece, card, bytes),
             true => self.submit_piece_later(*piece, card, bytes),
             false => self.submit_piece_now::<F>(piece, card, bytes),
         }
@@ -261,25 +264,27 @@ impl Channel {
         }
     }
 
+    /// As [`submit_piece_on`](Self::submit_piece_on).
     #[inline(never)]
     fn run_program_on<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
+        if !F::ONE_JOB && !self.has_to_wait::<F>() {
+            return self.run_program_inline::<F>(program);
+        }
         match self.has_to_wait::<F>() {
-            _ if !F::ONE_JOB => self.run_program_inline::<F>(program),
             true => self.run_program_later(program),
             false => self.run_program_now::<F>(program),
         }
     }
 
-    /// For a job that does not [have to wait](Self::has_to_wait).
     #[inline(never)]
     fn run_program_now<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         self.run_program_inline::<F>(program)
     }
 
+    /// For a job that does not [have to wait](Self::has_to_wait).
     #[inline(always)]
     fn run_program_inline<F: RingOps>(&mut self, program: &Arc<ProgramData>) -> Result<u64, Refusal> {
         if program.kind == self.kind
-            && (F::ONE_JOB || !self.has_to_wait::<F>())
             && let Some(number) =
                 self.enqueue_fast::<F>(program.start.list, program.descriptors, Run(program))
         {
@@ -362,6 +367,7 @@ impl Channel {
     /// before the doorbell, so that its memory counts as in flight.
     #[inline(always)]
     fn enqueue_fast<F: RingOps>(&mut self, list: u64, descriptors: u64, fill: impl Fill) -> Option<u64> {
+        debug_assert!(!self.has_to_wait::<F>());
         let recalled = self.is_recalled();
         let Self { engine, queue, counters, .. } = self;
         let Engine { registers, slots, progress, .. } = engine;
@@ -424,6 +430,7 @@ impl Channel {
         let Self { engine, queue, counters, .. } = self;
         let Engine { registers, slots, progress, .. } = engine;
         let Some(mapped) = registers.mapped() else { return false };
+        debug_assert_eq!(number, queue.first_waiting(progress.posted()));
         let job = queue.get(number);
         let count = job.remaining(progress.posted());
         if !F::is_ready(mapped, progress, job.list(slots), count) {
