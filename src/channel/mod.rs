@@ -54,6 +54,8 @@ mod program;
 #[cfg(test)]
 mod properties;
 mod queue;
+#[cfg(test)]
+mod random_jobs;
 mod recovery;
 mod registers;
 mod ring;

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub(super) struct Fake {
     registers: Mutex<HashMap<u64, u32>>,
     maps: Mutex<Vec<(u64, u64, usize)>>,
-    status: AtomicU32,
+    pub(super) status: AtomicU32,
     gone: AtomicBool,
     recalled: Arc<AtomicBool>,
     /// Number of descriptors posted by credits.
@@ -38,7 +38,7 @@ impl Fake {
     }
 
     /// Opens a channel with `bar` between it and these registers.
-    fn open_through(self: &Arc<Self>, bar: Arc<dyn Bar>, ring: Ring) -> Channel {
+    pub(super) fn open_through(self: &Arc<Self>, bar: Arc<dyn Bar>, ring: Ring) -> Channel {
         let options = ChannelOptions { ring: Some(ring), ..Default::default() };
         // SAFETY: nothing runs on this card.
         unsafe { Channel::open(self.context(bar), options) }.unwrap()
@@ -501,10 +501,10 @@ fn a_poll_reads_no_register_and_a_submission_writes_few() {
 }
 
 /// Registers in memory, mapped like those of a card under `vfio-pci`.
-struct MappedBar(Box<[AtomicU32]>);
+pub(super) struct MappedBar(Box<[AtomicU32]>);
 
 impl MappedBar {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let registers: Box<[AtomicU32]> = (0..0x1_0000 / 4).map(|_| AtomicU32::new(0)).collect();
         registers[0].store(Identifier::new(Target::H2C, 0, false).0, Ordering::Relaxed);
         Self(registers)
