@@ -138,15 +138,15 @@ impl Channel {
         }
     }
 
-    /// Records the write-back of the engine's only job. Returns false if there is none, if it reports an error, or if the engine has no
-    /// job: [`check`](Self::check) may have found it finished.
+    /// Records the write-back of the engine's only job. Returns false if there is none, or if it reports an error.
     #[inline(always)]
     fn record_completion<F: RingOps>(&mut self) -> bool {
         let progress = &mut self.engine.progress;
         let word = progress.word.load();
-        !F::has_room(progress)
-            && !progress.word.is_known(word)
+        // A count of zero would be right for an engine without a job, after `check` found the job finished.
+        !progress.word.is_known(word)
             && !word.is_error()
+            && word.count() > 0
             && F::record_write_back(progress, word)
     }
 

@@ -29,7 +29,7 @@
 //! | the same, credits ring | 128, with one register write |
 //! | submitting one transfer and waiting for it once it is done, chain ring | 173 |
 //! | the same, credits ring | 150 |
-//! | the same, chain ring, with 16 or 250 transfers in flight | 181 or 180 |
+//! | the same, chain ring, with 16 or 250 transfers in flight | 182 or 181 |
 //! | building a chain, per descriptor | 39 |
 //!
 //! These include 6 instructions for the statistics that other processes can read ([`Stats`]), and up to 6 for the counts of
