@@ -132,7 +132,7 @@ impl CardModel {
     }
 
     /// Waits until the registers no longer read all ones.
-    fn wait_until_readable(&self) -> Check {
+    fn wait_until_readable(&mut self) -> Check {
         let end = Instant::now() + LIMIT;
         while self.read_register()? == GONE {
             if Instant::now() > end {
@@ -140,7 +140,8 @@ impl CardModel {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.all_ones.set(false);
+        let was_gone = self.all_ones.replace(false);
+        self.channels.iter_mut().flatten().for_each(|channel| channel.was_gone |= was_gone);
         Ok(())
     }
 

@@ -65,7 +65,7 @@ impl ChannelModel {
     pub fn recover(&mut self, cx: &mut CardContext<'_>) -> Check {
         let channel = self.channel();
         retry("not recovered", || channel.recover())?;
-        (self.failed, self.unknown) = (false, false);
+        (self.failed, self.unknown, self.was_gone) = (false, false, false);
         self.end_jobs(cx)
     }
 
@@ -76,7 +76,7 @@ impl ChannelModel {
         if side == Side::H2C {
             cx.region.settle();
         }
-        (self.failed, self.unknown) = (false, false);
+        (self.failed, self.unknown, self.was_gone) = (false, false, false);
         self.compare()
     }
 

@@ -49,6 +49,8 @@ pub struct ChannelModel {
     pub failed: bool,
     /// Whether the state of the engine is unknown, because its registers read all ones or it hung.
     pub unknown: bool,
+    /// Whether the registers have read all ones: a job that could not be started at that time may report it later.
+    pub was_gone: bool,
     /// Whether the channel was forgotten, and so cannot be opened again.
     pub forgotten: bool,
     /// A ticket of an earlier channel, which has ended.
@@ -125,6 +127,7 @@ impl ChannelModel {
             armed: 0,
             failed: false,
             unknown: false,
+            was_gone: false,
             forgotten: false,
             old_ticket: None,
         })
@@ -304,7 +307,7 @@ impl ChannelModel {
                 }
                 self.end_jobs(cx)
             }
-            Some(EngineError::Gone { .. }) if cx.all_ones.get() => {
+            Some(EngineError::Gone { .. }) if cx.all_ones.get() || self.was_gone => {
                 self.unknown = true;
                 Ok(())
             }
