@@ -154,14 +154,18 @@ fn queued_chains_start_soon_after_an_engine_that_stays_busy_is_idle() {
     let card = bench.open();
     let source = card.allocate(4096, Direction::H2C).unwrap();
     let mut h2c = card.channel(Direction::H2C, 0, options(Wait::Interrupt, Ring::Chain)).unwrap();
-    let begin = Instant::now();
-    for _ in 0..CHAINS {
-        h2c.submit(&source, 0..4096, 0).unwrap();
-    }
-    let last = h2c.last_ticket().unwrap();
-    h2c.wait(last, LIMIT).unwrap();
-    // A sleep without an interrupt ends after 10 ms.
-    assert!(begin.elapsed() < Duration::from_millis(5) * CHAINS, "{:?}", begin.elapsed());
+    let mut run = || {
+        let begin = Instant::now();
+        for _ in 0..CHAINS {
+            h2c.submit(&source, 0..4096, 0).unwrap();
+        }
+        let last = h2c.last_ticket().unwrap();
+        h2c.wait(last, LIMIT).unwrap();
+        begin.elapsed()
+    };
+    // A sleep without an interrupt ends after 10 ms. Several attempts, because a busy machine is late, too.
+    let took: Vec<_> = (0..5).map(|_| run()).collect();
+    assert!(took.iter().any(|took| *took < Duration::from_millis(5) * CHAINS), "{took:?}");
 }
 
 #[test]
