@@ -64,6 +64,11 @@ struct Expected {
     ended: Option<Poll>,
 }
 
+/// Returns where the byte at `at` of a program goes: no byte is adjacent to another.
+fn card_address(which: usize, at: u64) -> u64 {
+    ((which as u64 + 1) << 32) + 2 * at
+}
+
 struct Rig {
     fake: Arc<Fake>,
     bar: Arc<dyn Bar>,
@@ -90,10 +95,10 @@ impl Rig {
         let bar: Arc<dyn Bar> = if mapped { Arc::new(MappedBar::new()) } else { fake.clone() };
         let channel = fake.open_through(bar.clone(), ring);
         let buffer = channel.space.allocate(1 << 16, Access::CardReads).unwrap();
-        let programs = (1..).zip(PROGRAMS).map(|(number, count)| {
+        let programs = PROGRAMS.iter().enumerate().map(|(which, &count)| {
             let mut transfers = Transfers::new(Direction::H2C);
             for at in 0..count {
-                transfers.add(&buffer, at..at + 1, number << 32 | 2 * at).unwrap();
+                transfers.add(&buffer, at..at + 1, card_address(which, at)).unwrap();
             }
             channel.program(&transfers).unwrap()
         });
@@ -145,7 +150,7 @@ impl Rig {
         let mut addresses = vec![];
         let submitted = match *step {
             Step::Program(which) => {
-                addresses.extend((0..PROGRAMS[which]).map(|at| (which as u64 + 1) << 32 | 2 * at));
+                addresses.extend((0..PROGRAMS[which]).map(|at| card_address(which, at)));
                 self.channel.run(&self.programs[which])
             }
             Step::List(count) => {
