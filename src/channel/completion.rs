@@ -105,16 +105,20 @@ impl Channel {
 
     #[inline(always)]
     fn poll_inline<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
-        match self.poll_unless_queued::<F>(ticket) {
-            Some(Poll::Ready) => PollResult::Ready,
-            Some(Poll::Pending) => PollResult::Pending,
-            None => self.poll_slow::<F>(ticket),
-        }
+        let seen = self.poll_unless_queued::<F>(ticket);
+        self.poll_unless_seen::<F>(seen, ticket)
     }
 
     #[inline(never)]
     fn poll_single<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
-        match self.poll_common::<F>(ticket) {
+        let seen = self.poll_common::<F>(ticket);
+        self.poll_unless_seen::<F>(seen, ticket)
+    }
+
+    /// Returns what was seen, or polls in the way that handles every case.
+    #[inline(always)]
+    fn poll_unless_seen<F: RingOps>(&mut self, seen: Option<Poll>, ticket: Ticket) -> PollResult {
+        match seen {
             Some(Poll::Ready) => PollResult::Ready,
             Some(Poll::Pending) => PollResult::Pending,
             None => self.poll_slow::<F>(ticket),
