@@ -86,7 +86,7 @@ fn use_allocations() {
         for thread in 0..8u64 {
             scope.spawn(move || {
                 let (h2c, c2h) = (open(&format!("h2c_{}", thread % 2)), open(&format!("c2h_{}", thread % 2)));
-                for round in 0..60u64 {
+                for round in 0..24u64 {
                     let length = [4096, 65_536, 300_000, 1 << 20][(round % 4) as usize];
                     let at = (thread + 1) << 28 | (round % 3) << 21;
                     let mut data: Vec<u8> = Vec::with_capacity(length);

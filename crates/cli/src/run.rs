@@ -7,6 +7,7 @@ use crate::file;
 use crate::run_folder::RunFolder;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use memchr::memmem;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -250,7 +251,7 @@ fn check_program(program: &Path) -> Result<()> {
         return Ok(()); // a script, whose interpreter loads the library
     }
     let go: Vec<u8> = GO_REVERSED.iter().rev().copied().collect();
-    if bytes.windows(go.len()).any(|window| window == go) {
+    if memmem::find(&bytes, &go).is_some() {
         bail!(Failure::Usage(format!(
             "{name} is a Go program: `xdma run` cannot intercept its system calls, because they bypass the C library; use the \
              `xdma` library or the commands of `xdma`"

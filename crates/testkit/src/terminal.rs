@@ -1,7 +1,7 @@
 //! Programs on a terminal.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Error, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -11,18 +11,32 @@ use std::ptr::{null, null_mut};
 const WIDTHS: [u16; 3] = [50, 80, 200];
 /// The maximum width of help. Longer lines are hard to read.
 const MAX_HELP_WIDTH: usize = 100;
+/// Marks the end of the output, which does not contain this byte.
+const END: u8 = 0;
 
-/// Runs a program on a new pseudoterminal of this width. Returns the master side.
-pub fn spawn(command: &mut Command, columns: u16) -> (Child, File) {
+/// Opens a pseudoterminal of this width. Returns the master side and the slave side.
+fn open(columns: u16) -> (File, File) {
     let (mut master, mut slave) = (-1, -1);
     let size = libc::winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the pointers to the descriptors and the size are valid, and the optional name and mode are null.
     let opened = unsafe { libc::openpty(&mut master, &mut slave, null_mut(), null(), &size) };
     assert_eq!(opened, 0, "{}", Error::last_os_error());
     // SAFETY: the descriptors were just created, and have no other owner.
-    let (master, slave) = unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) };
-    let stdio = || Stdio::from(slave.try_clone().unwrap());
-    command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "xterm");
+    unsafe { (File::from_raw_fd(master), File::from_raw_fd(slave)) }
+}
+
+/// Starts a program on a terminal.
+fn start(command: &mut Command, terminal: File) -> Child {
+    let stdio = || Stdio::from(terminal.try_clone().unwrap());
+    let child = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).env("TERM", "xterm").spawn().unwrap();
+    // Drop our copies of the slave side, so that the program sees a hangup when the master side is closed.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    child
+}
+
+/// Runs a program on a new terminal of this width, which becomes its controlling terminal. Returns the master side.
+pub fn spawn(command: &mut Command, columns: u16) -> (Child, File) {
+    let (master, slave) = open(columns);
     let master_fd = master.as_raw_fd();
     // SAFETY: the calls are async-signal-safe, so they are permitted between fork and exec.
     unsafe {
@@ -32,23 +46,24 @@ pub fn spawn(command: &mut Command, columns: u16) -> (Child, File) {
             if done { Ok(()) } else { Err(Error::last_os_error()) }
         });
     }
-    let child = command.spawn().unwrap();
-    // Drop our copies of the slave side, so that the program sees a hangup when the master side is closed.
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    (child, master)
+    (start(command, slave), master)
 }
 
 /// Runs a program on a terminal of this width until it ends. Returns what it writes.
 fn output(command: &mut Command, columns: u16) -> String {
-    let (mut child, mut terminal) = spawn(command, columns);
+    let (master, mut slave) = open(columns);
+    let mut child = start(command, slave.try_clone().unwrap());
     let mut text = vec![];
-    let read = terminal.read_to_end(&mut text).map_err(|error| (error.raw_os_error(), error.kind()));
-    // When the program ends, a read of the master side fails with EIO.
-    assert!(
-        matches!(read, Err((Some(libc::EIO), _)) | Err((_, ErrorKind::UnexpectedEof)) | Ok(_)),
-        "{read:?}"
-    );
-    assert!(child.wait().unwrap().success());
+    std::thread::scope(|scope| {
+        // When the slave side is closed, Linux may discard what was not yet read. So it stays open, and the end is marked.
+        scope.spawn(|| {
+            let status = child.wait();
+            slave.write_all(&[END]).unwrap();
+            assert!(status.unwrap().success());
+        });
+        BufReader::new(master).read_until(END, &mut text).unwrap();
+    });
+    assert_eq!(text.pop(), Some(END));
     String::from_utf8(text).unwrap().replace("\r\n", "\n")
 }
 

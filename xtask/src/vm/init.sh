@@ -63,11 +63,17 @@ check() {
     echo "vm: end root check $name $?"
 }
 
+# ended STATUS TEST: reports the end of a test. The processes of a test that was killed would keep the card.
+ended() {
+    [ "$1" != 137 ] || kill -KILL -1
+    echo "vm: end $2 $1"
+}
+
 # run MODE SECONDS PROGRAM TEST: runs one test in its own process, in a VFIO mode.
 run() {
     echo "vm: begin $1 $3 $4"
     XDMA_VFIO=$1 timeout -s KILL "$2" "/bin/$3" --exact "$4" --nocapture --test-threads=1 2>&1
-    echo "vm: end $1 $3 $4 $?"
+    ended $? "$1 $3 $4"
 }
 
 # as USER COMMAND: runs a command as an unprivileged user who may lock 64 MiB. The user tester is in the group fpga, stranger is not.
@@ -85,7 +91,7 @@ run_as() {
     echo "vm: begin $2 $4 $5"
     export XDMA_VFIO=$2
     as "$1" timeout -s KILL "$3" "/bin/$4" --exact "$5" --nocapture --test-threads=1 2>&1
-    echo "vm: end $2 $4 $5 $?"
+    ended $? "$2 $4 $5"
     unset XDMA_VFIO
 }
 

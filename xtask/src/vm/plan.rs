@@ -5,8 +5,8 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Time limit for a test in seconds; some exercise the whole driver.
-const DEADLINE: u32 = 120;
+/// Time limit for a test in seconds; some exercise the whole driver, and the host may be slow and busy.
+pub const DEADLINE: u32 = 300;
 
 /// The content of `machines.toml`.
 #[derive(Deserialize)]
@@ -173,7 +173,7 @@ mod tests {
         }
         assert!(plans.iter().flat_map(|plan| &plan.expected).all(|test| !test.contains("socket")));
         let persistent = catalog.machines.iter().position(|machine| machine.debian).unwrap();
-        let line = "run_as tester cdev 120 vm unprivileged::test\n";
+        let line = "run_as tester cdev 300 vm unprivileged::test\n";
         assert!(plans[persistent].jobs[1].contains(line), "{}", plans[persistent].jobs[1]);
     }
 
