@@ -139,7 +139,9 @@ fn lines(output: ChildStdout) -> Receiver<String> {
 fn next(lines: &Receiver<String>) -> Option<String> {
     match lines.recv_timeout(SILENCE) {
         Ok(line) => Some(line),
-        Err(RecvTimeoutError::Timeout) => Some(format!("{DONE}, killed after silence of {} s", SILENCE.as_secs())),
+        Err(RecvTimeoutError::Timeout) => {
+            Some(format!("{DONE}, killed after silence of {} s", SILENCE.as_secs()))
+        }
         Err(RecvTimeoutError::Disconnected) => None,
     }
 }
