@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 /// Time limit for the next line of output; QEMU is then killed. A test may print nothing until its own limit.
@@ -76,7 +76,7 @@ impl Launcher {
         let lines = lines(qemu.0.stdout.take().context("QEMU's output is piped")?);
         let mut log = File::options().create(true).append(true).open(dir.join("serial.log"))?;
         let (start, mut text) = (Instant::now(), String::new());
-        while let Some(line) = next(&lines) {
+        while let Ok(line) = lines.recv_timeout(SILENCE) {
             writeln!(log, "{:7.2} {line}", start.elapsed().as_secs_f64())?;
             text.push_str(&line);
             text.push('\n');
@@ -134,16 +134,6 @@ fn lines(output: ChildStdout) -> Receiver<String> {
         let _ = lines.try_for_each(|line| send.send(text(line)));
     });
     receive
-}
-
-fn next(lines: &Receiver<String>) -> Option<String> {
-    match lines.recv_timeout(SILENCE) {
-        Ok(line) => Some(line),
-        Err(RecvTimeoutError::Timeout) => {
-            Some(format!("{DONE}, killed after silence of {} s", SILENCE.as_secs()))
-        }
-        Err(RecvTimeoutError::Disconnected) => None,
-    }
 }
 
 /// Returns the files that the guest saved for its next boot, as an encoded archive.
