@@ -35,7 +35,7 @@ pub enum BusError {
     Sysfs(#[from] SysfsError),
     /// The function is bound to another driver than `vfio-pci`, or to none.
     #[error(
-        "{address} is bound to {}, not to vfio-pci; bind it to vfio-pci first",
+        "{address} is bound to {}; bind it to vfio-pci first",
         driver.as_deref().unwrap_or("no driver")
     )]
     NotBound {

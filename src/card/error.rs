@@ -56,7 +56,7 @@ pub enum CardError {
     NoUserBar,
     /// An engine does not become idle.
     #[error(
-        "{direction} channel {channel} does not become idle (status {status:#010x}), {tried}; reset or re-program the card"
+        "{direction} channel {channel} does not become idle (status {status:#010x}), {tried}; load the card's image again, or restart the machine"
     )]
     Hung {
         /// Direction of the channel.

@@ -23,8 +23,8 @@ pub enum MapError {
     NotShareable,
     /// The mapping would exceed the amount of memory that this process may lock.
     #[error(
-        "pinning {len:#x} bytes exceeds this process's limit (RLIMIT_MEMLOCK is {}; hugepages count): raise it with \
-         `ulimit -l unlimited`, or LimitMEMLOCK=infinity for a service",
+        "pinning {len:#x} bytes exceeds this process's limit (RLIMIT_MEMLOCK is {}; hugepages count): raise it, for \
+         this shell with `sudo prlimit --pid $$ --memlock=unlimited`, for a service with LimitMEMLOCK=infinity",
         limit_text(*.limit)
     )]
     Locked {
@@ -46,8 +46,8 @@ pub enum MapError {
     },
     /// Without an IOMMU, only hugepages can be used.
     #[error(
-        "without an IOMMU the card can use only hugepages, because other pages may move; to reserve some, run \
-         `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`"
+        "without an IOMMU the card can use only hugepages, because other pages may move; to reserve 64 more, run `{}`",
+        RESERVE
     )]
     NeedsHugePages,
     /// The physical address of memory cannot be determined.
@@ -168,13 +168,17 @@ impl MemoryError {
     }
 }
 
-fn hint(page: PageSize) -> &'static str {
+/// Reserves 64 more hugepages of 2 MiB.
+pub(super) const RESERVE: &str =
+    "f=/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages; echo $(($(cat $f) + 64)) | sudo tee $f";
+
+fn hint(page: PageSize) -> String {
     match page {
-        PageSize::Base => "free some memory",
-        PageSize::Huge2M => {
-            "reserve hugepages with `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`, or allow smaller pages"
+        PageSize::Base => "free some memory".into(),
+        PageSize::Huge2M => format!("to reserve 64 more, run `{RESERVE}`; or allow smaller pages"),
+        PageSize::Huge1G => {
+            "reserve them at boot with `hugepagesz=1G hugepages=N`, or allow smaller pages".into()
         }
-        PageSize::Huge1G => "reserve them at boot with `hugepagesz=1G hugepages=N`, or allow smaller pages",
     }
 }
 

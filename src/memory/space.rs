@@ -1,6 +1,7 @@
 //! A card's address space: DMA mappings, their device addresses and their lifetimes.
 
 use super::buffer::Allocation;
+use super::error::RESERVE;
 use super::mapper::{Access, Addressing, CallerMemory, Extent, Isolation, Mapper, MemoryRef};
 use super::pool::Pool;
 use super::release_observer::ReleaseObserver;
@@ -411,7 +412,7 @@ impl DmaSpace {
         if self.fell_back() && self.is_warning_due(len) {
             let page = PageSize::Base;
             tracing::warn!(
-                "no 2 MiB hugepages are free, so pages of {page} are used; to reserve hugepages: `echo 64 | sudo tee /proc/sys/vm/nr_hugepages`"
+                "no 2 MiB hugepages are free, so pages of {page} are used; to reserve 64 more, run `{RESERVE}`"
             );
         }
         Ok(buffer)

@@ -78,7 +78,7 @@ pub enum PageError {
     },
     /// The process or its file cannot be opened.
     #[error(
-        "cannot read the statistics of process {process}: it must be an unprivileged process of the same user"
+        "cannot read the statistics of process {process}: run this as root, or as the same user if that process has no capabilities"
     )]
     Open {
         /// The process ID.

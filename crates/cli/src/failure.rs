@@ -196,10 +196,11 @@ fn client(socket: &Path) -> Option<String> {
 fn hint(error: &(dyn Error + 'static), card: Option<PciAddress>) -> Option<String> {
     let fixed = |hint: &str| Some(hint.to_owned());
     let doctor = || fixed("run `vfio-setup doctor` for a diagnosis");
-    let reset = || match card {
-        Some(card) => {
-            Some(format!("to reset the card, run `echo 1 | sudo tee /sys/bus/pci/devices/{card}/reset`"))
+    let reset = || match card.map(|card| format!("/sys/bus/pci/devices/{card}/reset")) {
+        Some(file) if Path::new(&file).exists() => {
+            Some(format!("to reset the card, run `echo 1 | sudo tee {file}`"))
         }
+        Some(_) => None,
         None => fixed("to reset an emulated card, restart it"),
     };
     let bind = || card.map(|card| vfio_setup::bind_command(&Host::new("/"), card));
@@ -365,7 +366,7 @@ mod tests {
         let needs = || anyhow::Error::new(MemoryError::from(MapError::NeedsHugePages));
         let shown = text_about(&needs(), Some(card));
         assert!(shown.ends_with("or run `sudo vfio-setup bind 0000:3b:00.0 --hugepages 2M=64`"), "{shown}");
-        assert!(text_about(&needs(), None).ends_with("nr_hugepages`"));
+        assert!(text_about(&needs(), None).ends_with("| sudo tee $f`"));
         let hung = || {
             anyhow::Error::new(CardError::Hung {
                 direction: Direction::H2C,
@@ -374,7 +375,7 @@ mod tests {
                 tried: "",
             })
         };
-        assert!(text_about(&hung(), Some(card)).ends_with("/sys/bus/pci/devices/0000:3b:00.0/reset`"));
+        assert!(text_about(&hung(), Some(card)).ends_with("or restart the machine"));
         assert!(text_about(&hung(), None).ends_with("restart it"));
     }
 

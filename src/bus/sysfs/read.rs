@@ -17,7 +17,7 @@ const MAX_ENTRIES: usize = 1 << 16;
 pub enum SysfsError {
     /// The function does not exist.
     #[error(
-        "there is no PCI function {address}; `lspci -D` lists the functions of this machine (loading an FPGA image removes and adds functions: `echo 1 | sudo tee /sys/bus/pci/rescan`)"
+        "there is no PCI function {address}; `lspci -D` lists the functions of this machine; if an FPGA image was loaded, rescan the bus with `echo 1 | sudo tee /sys/bus/pci/rescan`"
     )]
     NoFunction {
         /// Address of the function.

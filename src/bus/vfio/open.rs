@@ -127,7 +127,8 @@ fn open_no_iommu(address: PciAddress, group: &Group) -> Result<(Device, Translat
     let missing = missing_capabilities();
     if !missing.is_empty() {
         let reason = format!(
-            "this process lacks {}; run it as root, or run `setcap cap_sys_rawio,cap_sys_admin+ep` on its executable",
+            "this process lacks {}; run it as root, or give its program both with `sudo setcap cap_sys_rawio,cap_sys_admin+ep PROGRAM`, but \
+             no interpreter such as python3, whose every script would have them",
             missing.join(" and ")
         );
         return Err(BusError::NoMode { address, mode, reason });
@@ -227,8 +228,7 @@ fn open_error(address: PciAddress, path: &Path, source: io::Error) -> BusError {
         }
         Some(libc::EBUSY) => BusError::Taken { path, reason: source.to_string() },
         Some(libc::EAGAIN) => {
-            let reason = "the kernel could not reset the function; try again".into();
-            BusError::Taken { path, reason }
+            BusError::Refused { what: "resetting the card while opening it (try again)", cause: source }
         }
         _ => {
             let remedy = format!("load the module vfio-pci, and check that {address} is bound to vfio-pci");
