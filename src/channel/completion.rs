@@ -90,8 +90,8 @@ impl Channel {
         }
     }
 
-    /// On a ring with one job at a time, where jobs often wait, this only calls one of two functions: so neither saves the processor's
-    /// registers for the other.
+    /// On a ring with one job at a time, where jobs often wait, this only dispatches to one of two functions, so that neither saves
+    /// registers that only the other uses.
     #[inline(never)]
     fn poll_fast<F: RingOps>(&mut self, ticket: Ticket) -> PollResult {
         if !F::ONE_JOB {
@@ -115,7 +115,7 @@ impl Channel {
         self.poll_unless_seen::<F>(seen, ticket)
     }
 
-    /// Returns what was seen, or polls in the way that handles every case.
+    /// Returns what the fast path has seen, or else polls on the slow path.
     #[inline(always)]
     fn poll_unless_seen<F: RingOps>(&mut self, seen: Option<Poll>, ticket: Ticket) -> PollResult {
         match seen {
@@ -247,7 +247,7 @@ impl Channel {
         }
     }
 
-    /// Returns how a job ended that was timed, or that may have failed.
+    /// Returns the outcome of a job that was timed, or that may have failed.
     #[cold]
     #[inline(never)]
     fn outcome(&mut self, number: u64) -> PollResult {

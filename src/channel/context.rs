@@ -64,14 +64,14 @@ impl SharedState {
 
 /// The eventfd that a channel sleeps on.
 pub trait Event: AsFd + Send + Sync + fmt::Debug {
-    /// Enables the channel's interrupt: at first, and again after a reset.
+    /// Enables the channel's interrupt: when the channel is opened, and again after a reset.
     ///
     /// # Errors
     ///
     /// The bus failed.
     fn enable(&self) -> Result<(), BusError>;
 
-    /// Enables the channel's interrupt after it has fired, if it does not stay enabled.
+    /// Enables the channel's interrupt again after it has fired, if firing disables it.
     ///
     /// # Errors
     ///

@@ -108,7 +108,7 @@ impl fmt::Display for Wait {
 
 /// The name is not that of a [`Wait`] mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a way of waiting; use spin, spin-then-yield, hybrid or interrupt")]
+#[error("{0:?} is not a wait mode; use spin, spin-then-yield, hybrid or interrupt")]
 pub struct UnknownWait(String);
 
 impl FromStr for Wait {

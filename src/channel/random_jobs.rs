@@ -23,7 +23,7 @@ enum Step {
     Transfer,
     List(u64),
     Program(usize),
-    /// The engine executes this share of what it has, in 1/8, and reports it.
+    /// The engine executes this many eighths of the descriptors that it has, and reports them.
     Execute(u64, Report),
     Busy(bool),
     /// Polls one of the latest jobs.

@@ -137,7 +137,7 @@ impl Channel {
     /// # Errors
     ///
     /// [`CloseError::Quarantined`] if the engine was not seen idle: the memory of its transfers is neither reused nor freed
-    /// until the card is closed and cut off. [`CloseError::Engine`] if the engine is idle, but its registers could not be
+    /// until the card is closed and can no longer access it. [`CloseError::Engine`] if the engine is idle, but its registers could not be
     /// reset.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.close_once()

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A channel during a [`Channel::scope`], in which slices can be lent to the card.
+/// A channel during a [`Channel::scope`], in which the card can borrow slices.
 #[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     channel: &'scope mut Channel,
@@ -21,11 +21,11 @@ pub struct Scope<'scope, 'env: 'scope> {
 }
 
 impl Channel {
-    /// Runs `body`, which can lend slices to the card without giving up ownership. When it ends, also by a panic, the scope
+    /// Runs `body`, which can let the card borrow slices. When it returns or panics, the scope
     /// waits for all transfers of the channel for at most `limit`, and stops those that are not finished. After that the card
     /// can no longer access the slices.
     ///
-    /// The loan ends with the scope even if a program was built with the slice: running that program later is an error that the
+    /// The borrow ends with the scope even if a program was built with the slice: running that program later is an error that the
     /// card reports.
     ///
     /// If the card's access to the memory cannot be revoked, the process aborts, because the memory could no longer be used
@@ -81,7 +81,7 @@ impl Channel {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Lends elements that the card reads.
+    /// Borrows elements for the card to read.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         Ok(lent)
     }
 
-    /// Lends elements that the card writes. They are valid after the scope.
+    /// Borrows elements for the card to write. They are valid after the scope.
     ///
     /// # Errors
     ///

@@ -135,7 +135,7 @@ impl Slots {
         self.emptied += u64::from(count);
     }
 
-    /// Releases the memory that the `count` slots pinned that were freed last.
+    /// Releases the memory that the `count` most recently freed slots pinned.
     #[cold]
     #[inline(never)]
     pub fn drop_pins(&mut self, count: u32) {

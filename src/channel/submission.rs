@@ -105,8 +105,8 @@ impl Channel {
         }
     }
 
-    /// On a ring with one job at a time, where jobs often wait, this only calls one of two functions: so neither saves the processor's
-    /// registers for the other.
+    /// On a ring with one job at a time, where jobs often wait, this only dispatches to one of two functions, so that neither saves
+    /// registers that only the other uses.
     #[inline(never)]
     fn submit_piece_on<F: RingOps>(
         &mut self,

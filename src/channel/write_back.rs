@@ -66,7 +66,7 @@ pub(super) struct CompletionWord {
     words: VolatileWords<WORDS>,
     /// Device address of the first word.
     base: u64,
-    /// Index of the word that the engine writes since it was started.
+    /// Index of the word that the engine has written to since it was last started.
     current: usize,
     /// Value that was processed last.
     last: u32,

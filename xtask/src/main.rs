@@ -55,7 +55,8 @@ enum Command {
         #[arg(value_name = "AUDIT", hide_possible_values = true, value_parser = names(AUDITS))]
         audits: Vec<String>,
     },
-    /// Runs transfers and an MSM program in a virtual machine, and prints their instruction counts as JSON.
+    /// Counts the instructions of transfers, an MSM program and calls of `xdma run` in a virtual machine, and prints JSON. Fails if calls
+    /// through the broker take more than with the kernel modules.
     BenchVm {
         /// Print one line: `{"transfers": {"4096": N, ...}, "program": {"pairs": N, "first": N, "rerun": N, ...}}`.
         #[arg(long)]

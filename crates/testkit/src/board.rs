@@ -1,4 +1,4 @@
-//! Running tests on the boards that the shipped descriptions describe.
+//! Runs tests on the cards that the shipped card files describe.
 
 use xdma_card_file::{Bar, CardFile, Core};
 

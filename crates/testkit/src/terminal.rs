@@ -55,7 +55,7 @@ fn output(command: &mut Command, columns: u16) -> String {
     let mut child = start(command, slave.try_clone().unwrap());
     let mut text = vec![];
     std::thread::scope(|scope| {
-        // When the slave side is closed, Linux may discard what was not yet read. So it stays open, and the end is marked.
+        // Linux may discard unread output when the slave side is closed, so it stays open here, and a mark ends the output.
         scope.spawn(|| {
             let status = child.wait();
             slave.write_all(&[END]).unwrap();

@@ -1,4 +1,4 @@
-//! What stops an engine.
+//! Errors that stop an engine.
 
 use crate::Remedy;
 use crate::bus::BusError;

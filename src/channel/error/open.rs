@@ -138,7 +138,7 @@ pub enum CloseError {
     /// The engine was not seen idle, so the card may still use the memory of its transfers.
     #[error(
         "{cause}. The channel is closed, but its engine may still access {bytes} bytes of memory. They stay allocated until the \
-         card is closed, or until the process exits if the card cannot be cut off"
+         card is closed, or until the process exits if its access cannot be revoked"
     )]
     Quarantined {
         /// Number of bytes that stay allocated, including the channel's own ring.

@@ -48,7 +48,7 @@ impl PollError {
 #[non_exhaustive]
 pub enum WaitError {
     /// The transfer did not finish in time. It is still in flight, and the card still uses its memory.
-    #[error("the transfer is not finished within {waited:?}; wait again, or stop the channel. {snapshot}")]
+    #[error("the transfer did not finish within {waited:?}; wait again, or stop the channel. {snapshot}")]
     Deadline {
         /// Time limit of the wait.
         waited: Duration,
@@ -162,7 +162,7 @@ pub enum ScopeError {
     /// A transfer failed, or was not finished in time.
     #[error(transparent)]
     Wait(#[from] WaitError),
-    /// Received data could not be copied to a lent slice.
+    /// Received data could not be copied to a borrowed slice.
     #[error(transparent)]
     Memory(#[from] MemoryError),
 }

@@ -50,8 +50,8 @@ pub struct Entry {
     /// Device address of its first descriptor, if the job has waited.
     first: u64,
     pub bytes: u64,
-    /// Number of descriptors of all jobs up to and including this one: it is posted when the engine has been given so many, and
-    /// finished when the engine has completed so many. [`NEVER`] in an empty entry, and if posting it failed.
+    /// Number of descriptors of all jobs up to and including this one: all of its descriptors are posted once so many have been
+    /// posted, and it is finished once so many have completed. [`NEVER`] in an empty entry, and if posting it failed.
     pub end: u64,
     pub slots: u32,
     /// Number of adjacent descriptors after the first, if the job has waited.
@@ -99,8 +99,8 @@ impl Jobs {
         self.unposted > 0
     }
 
-    /// Returns the number of the first job with descriptors that have not been posted if the engine has been given `posted`
-    /// descriptors, or that of the next job.
+    /// Returns the number of the first job with descriptors that have not been posted if `posted` have been posted so far,
+    /// or that of the next job.
     pub fn first_waiting(&self, posted: u64) -> u64 {
         let (mut first, mut len) = (self.done(), self.len() as u64);
         while len > 0 {
@@ -141,7 +141,7 @@ impl Jobs {
         (self.done() != self.next()).then(|| &self.entries[self.index(self.done())])
     }
 
-    /// Adds a job, for which the ring has room. It waits for the engine, which has been given `posted` descriptors.
+    /// Adds a job, for which the ring has room. It waits for the engine. `posted` descriptors have been posted so far.
     #[inline(always)]
     pub fn push(&mut self, number: u64, job: Job, descriptors: u64, posted: u64) {
         self.unposted += descriptors;
@@ -238,8 +238,8 @@ impl Entry {
         Start { list: self.list(slots), first: self.first, adjacent: self.adjacent as u8 }
     }
 
-    /// Returns how many descriptors of this job, the first that waits, have not been posted. The engine has been given `posted`
-    /// descriptors.
+    /// Returns how many descriptors of this job, the first that waits, have not been posted. `posted` descriptors have been
+    /// posted so far.
     #[inline(always)]
     pub fn remaining(&self, posted: u64) -> u64 {
         self.end - posted

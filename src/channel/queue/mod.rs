@@ -117,7 +117,8 @@ impl Queue {
         self.jobs.push_posted(number, job, end);
     }
 
-    /// Adds the next job, which is `number` and was admitted. It waits for the engine, which has been given `posted` descriptors.
+    /// Adds the next job, which is `number` and was admitted. It waits for the engine. `posted` descriptors have been
+    /// posted so far.
     #[inline(always)]
     pub fn push_waiting(&mut self, number: u64, job: Job, descriptors: u64, posted: u64) {
         self.jobs.push(number, job, descriptors, posted);

@@ -9,7 +9,7 @@ use std::thread::available_parallelism;
 
 pub const SUITE: Suite = Suite {
     name: "hdl",
-    about: "the MSM design and the DMA engine: lint, proofs, cocotb, synthesis; with --full also planted bugs and covers",
+    about: "the MSM design and the DMA engine: lint, proofs, cocotb, synthesis; with --full also injected bugs and cover properties",
     minutes: 5.8,
     level: Level::Default,
     needs: &["c++", "cc", "iverilog", "make", "python3", packages::LIBPYTHON, packages::VENV, "verilator"],
