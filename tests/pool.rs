@@ -67,6 +67,23 @@ fn small_transfers_alternate_between_the_channels() {
     assert_eq!(h2c.channels().map(|channel| channel.stats().bytes).collect::<Vec<_>>(), [8192, 8192]);
 }
 
+#[test]
+fn the_ticket_of_an_earlier_failure_does_not_fail_a_recovered_pool() {
+    let (emulated, card) = emulated();
+    for ring in [Ring::Credits, Ring::Chain] {
+        let mut h2c = pool(&card, Direction::H2C, &[0, 1], ring);
+        let source = card.allocate(4096, Direction::H2C).unwrap();
+        emulated.inject(Kind::HostRead(BadCompletion::CompleterAbort).on(Direction::H2C, 0)).unwrap();
+        let old = h2c.submit(&source, 0..4096, 0).unwrap();
+        h2c.wait(old, LIMIT).unwrap_err();
+        h2c.recover().unwrap();
+        let new = h2c.submit(&source, 0..4096, 0).unwrap();
+        h2c.poll(old).unwrap_err();
+        h2c.wait(new, LIMIT).unwrap();
+        h2c.transfer(&source, 0..4096, 0, LIMIT).unwrap();
+    }
+}
+
 /// After the error, every channel is idle and the memory is free. After a recovery, the pool can be used again.
 #[test]
 fn a_failed_channel_stops_the_pool_until_it_is_recovered() {

@@ -493,7 +493,7 @@ impl Card {
     /// host memory.
     ///
     /// Transfers in flight on all channels are lost. Each channel reports [`EngineError::Reset`] when it is next waited for or
-    /// polled, and stays halted until it is recovered. Every [`Interrupt`] stays enabled. A user interrupt whose line is high fires
+    /// checked ([`poll`](crate::channel::Channel::poll) alone does not notice), and stays halted until it is recovered. Every [`Interrupt`] stays enabled. A user interrupt whose line is high fires
     /// once more.
     ///
     /// # Errors

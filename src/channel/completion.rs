@@ -60,8 +60,8 @@ impl Channel {
     /// # Errors
     ///
     /// [`EngineError::Failed`] if the engine stopped with an error, [`EngineError::Stopped`] if the channel was stopped, or
-    /// [`EngineError::Recalled`] if the kernel requested the card back, before the transfer was finished.
-    /// [`PollError::ForeignTicket`] for a ticket of another channel.
+    /// [`EngineError::Recalled`] if the kernel requested the card back, before the transfer was finished; another [`EngineError`] that
+    /// ended it earlier. [`PollError::ForeignTicket`] for a ticket of another channel, [`PollError::TooOld`] after many later failures.
     #[inline]
     pub fn poll(&mut self, ticket: Ticket) -> Result<Poll, PollError> {
         let result = match self.engine.ring {
@@ -230,11 +230,14 @@ impl Channel {
         let result = match (reaped, self.queue.failure().cloned()) {
             (Ok(()), _) if self.is_recalled() => self.stop_for_recall(),
             (Err(_), Some(failure)) => Err(failure),
-            // A job could not be started, now or earlier. The engine may still finish those that it has.
+            // A job could not be started, or the engine not be stopped, now or earlier. It may still finish those that it has.
             (reaped, known) => {
                 let failure = reaped.err().map(|error| self.close_after(*error)).or(known);
-                if number >= self.queue.done() && self.queue.get(number).end <= self.engine.progress.posted()
-                {
+                let may_finish = matches!(
+                    failure,
+                    Some(EngineError::Bus { .. } | EngineError::Gone { .. } | EngineError::Hung { .. })
+                );
+                if may_finish && number >= self.queue.done() && self.has_posted(number) {
                     return PollResult::Pending;
                 }
                 failure.map_or(Ok(()), Err)
@@ -245,6 +248,11 @@ impl Channel {
             // A job may have finished before the failure.
             _ => self.outcome(number),
         }
+    }
+
+    /// Returns whether all descriptors of job `number`, which has not ended, are posted.
+    fn has_posted(&self, number: u64) -> bool {
+        self.queue.get(number).end <= self.engine.progress.posted()
     }
 
     /// Returns the outcome of a job that was timed, or that may have failed.
@@ -318,7 +326,11 @@ impl Channel {
     pub fn check(&mut self) -> Result<(), EngineError> {
         let status = self.engine.registers.status().map_err(|error| self.record_error(*error))?;
         if self.was_reset() {
-            return Err(self.queue.failure().cloned().unwrap_or_else(|| self.record_reset()));
+            return Err(match self.queue.failure() {
+                // The reset ended the hang.
+                None | Some(EngineError::Hung { .. }) => self.record_reset(),
+                Some(failure) => failure.clone(),
+            });
         }
         if status.intersects(Status::errors(self.direction())) {
             return Err(self.fail(status));

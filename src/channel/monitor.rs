@@ -55,7 +55,7 @@ impl Channel {
         Ok(self.engine.registers.write(PERF_CONTROL, PerfControl::START.bits())?)
     }
 
-    /// Reads the performance monitor, with at least five register reads.
+    /// Reads the performance monitor, with six to eight register reads.
     ///
     /// # Errors
     ///
@@ -69,14 +69,12 @@ impl Channel {
     /// Reads a counter, and whether it is at its maximum. The lower half may overflow between two reads, so the upper half is
     /// read again.
     fn counter(&self, low: u32, high: u32) -> Result<(u64, bool), EngineError> {
-        let mut upper = self.engine.registers.register(high)?;
-        loop {
-            let lower = self.engine.registers.counter_low(low)?;
-            let again = self.engine.registers.register(high)?;
-            if again == upper {
-                return Ok((u64::from(upper & HIGH) << 32 | u64::from(lower), upper & MAXED != 0));
-            }
-            upper = again;
+        let registers = &self.engine.registers;
+        let (before, mut lower) = (registers.register(high)?, registers.counter_low(low)?);
+        let upper = registers.register(high)?;
+        if upper != before {
+            lower = registers.counter_low(low)?;
         }
+        Ok((u64::from(upper & HIGH) << 32 | u64::from(lower), upper & MAXED != 0))
     }
 }

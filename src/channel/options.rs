@@ -46,7 +46,9 @@ pub struct ChannelOptions {
     pub slots: usize,
     /// Whether every transfer accesses one fixed card address (AXI FIXED).
     pub fixed_address: bool,
-    /// Whether to read the busy bit before a chain is started again. Whether silicon needs this has not been verified.
+    /// Whether to read the busy bit before a chain is started again. Whether silicon needs this has not been verified. If it does, a
+    /// chain that is started without it may never run, and its wait misses its deadline. Without it, a completion whose write-back is
+    /// lost is not found either, because the count register may still show that of the chain before.
     pub check_idle: bool,
     /// Whether the channel interrupts when it completes a transfer or run, and when it fails: for `Card::interrupt`. A wait that
     /// sleeps takes the interrupt; to leave it to the caller, poll, or select a [`Wait`] mode that does not sleep.

@@ -207,10 +207,12 @@ impl Pool {
         match (error, &self.failure) {
             // Another part of a transfer whose first error was already reported.
             (_, Some(first)) => first.clone().into(),
-            // `stop` was called, and the channels have not failed.
-            (error @ PollError::Engine(EngineError::Stopped), None) => error,
-            (PollError::Engine(error), None) => self.fail(error).into(),
-            (error, None) => error,
+            (error, None) => {
+                // An old ticket may report a failure from before a recovery, or that `stop` was called.
+                let failure = self.channels().find_map(|channel| channel.queue.failure().cloned());
+                failure.map(|failure| self.fail(failure));
+                error
+            }
         }
     }
 

@@ -20,16 +20,29 @@ impl Channel {
     /// # Errors
     ///
     /// [`EngineError::Hung`] if the engine does not become idle; the card then keeps the memory in flight.
-    /// [`EngineError::Gone`].
+    /// [`EngineError::Gone`], [`EngineError::Bus`]. After an error, jobs that the engine does not have end with it, and no job is
+    /// accepted until the channel is recovered.
     pub fn stop(&mut self) -> Result<(), EngineError> {
-        self.halt_and_abandon(&mut || {})
+        let stopped = self.halt_and_abandon(&mut || {});
+        self.close_unless_stopped(stopped)
+    }
+
+    /// After an error, the engine may have been stopped in part, so no job may be started before a recovery. The first failure stays the
+    /// reported one.
+    fn close_unless_stopped(&mut self, stopped: Result<(), EngineError>) -> Result<(), EngineError> {
+        if let (Err(error), None) = (&stopped, self.queue.failure()) {
+            self.queue.close(error.clone());
+        }
+        stopped
     }
 
     fn halt_and_abandon(&mut self, help: &mut dyn FnMut()) -> Result<(), EngineError> {
         self.halt(self.engine.idle_limit, help)?;
         let reset = self.was_reset().then(|| EngineError::Reset { ring: Box::new(self.ring_state()) });
         self.collect_finished()?;
-        let cause = reset.or_else(|| self.queue.failure().cloned());
+        // A hang has ended by now.
+        let failure = self.queue.failure().filter(|failure| !matches!(failure, EngineError::Hung { .. }));
+        let cause = reset.or_else(|| failure.cloned());
         self.abandon(cause.unwrap_or(EngineError::Stopped));
         Ok(())
     }
@@ -114,7 +127,16 @@ impl Channel {
     pub fn recover_with(&mut self, help: &mut dyn FnMut()) -> Result<(), EngineError> {
         let (direction, channel) = (self.direction(), self.index());
         let _span = tracing::debug_span!("recover", %direction, channel).entered();
-        self.halt_and_abandon(help)?;
+        let set_up = self.halt_and_abandon(help).and_then(|()| self.set_up_again());
+        self.close_unless_stopped(set_up)?;
+        self.queue.reopen();
+        self.counters.add(Count::Recoveries, 1);
+        tracing::info!(%direction, channel, ring = %self.ring(), "recovered");
+        Ok(())
+    }
+
+    /// Sets up the channel, which is stopped.
+    fn set_up_again(&mut self) -> Result<(), EngineError> {
         if self.is_recalled() {
             return Err(EngineError::Recalled { ring: Box::new(self.ring_state()) });
         }
@@ -125,11 +147,7 @@ impl Channel {
         if self.engine.registers.status()?.intersects(Status::errors(self.direction())) {
             return Err(EngineError::Failed { snapshot: Arc::new(self.snapshot()?) });
         }
-        self.set_up()?;
-        self.queue.reopen();
-        self.counters.add(Count::Recoveries, 1);
-        tracing::info!(%direction, channel, ring = %self.ring(), "recovered");
-        Ok(())
+        Ok(self.set_up()?)
     }
 
     /// Closes the channel.

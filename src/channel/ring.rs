@@ -203,7 +203,12 @@ impl RingOps for Credits {
     }
 
     fn is_settled(engine: &Engine) -> Result<bool, Fail> {
-        Ok(engine.registers.completed()? == (engine.progress.posted() - engine.progress.base()) as u32)
+        let Engine { registers, progress, .. } = engine;
+        // A stopped engine keeps its count until Run is set.
+        if progress.list == 0 {
+            return Ok(!registers.is_busy()?);
+        }
+        Ok(registers.completed()? == (progress.posted() - progress.base()) as u32)
     }
 }
 
@@ -262,6 +267,10 @@ impl Engine {
     /// Records the value of the count register, read while the engine was idle. As with write-backs, a count from another run, from
     /// before a reset (0), or further ahead than the outstanding descriptors completes nothing.
     pub fn record_count(&mut self, count: u32) {
+        // An engine that was still busy may have ignored the start of this chain, and shows the count of the one before.
+        if self.ring == Ring::Chain && !self.progress.check_idle {
+            return;
+        }
         order::after_completion();
         if let Some(new) = dispatch!(self.ring, counted(&self.progress, count)) {
             self.progress.complete(new);

@@ -25,8 +25,8 @@ impl Channel {
     /// waits for all transfers of the channel for at most `limit`, and stops those that are not finished. After that the card
     /// can no longer access the slices.
     ///
-    /// The borrow ends with the scope even if a program was built with the slice: running that program later is an error that the
-    /// card reports.
+    /// The borrow ends with the scope even if a program was built with the slice: running that program later
+    /// transfers no data of the slice. Under an IOMMU, the card reports it for H2C; writes of the card are dropped without an error.
     ///
     /// If the card's access to the memory cannot be revoked, the process aborts, because the memory could no longer be used
     /// safely.

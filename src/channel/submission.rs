@@ -25,7 +25,7 @@ impl Channel {
     ///
     /// [`SubmitError::Full`] if the ring has no free descriptors. Other errors if the range is empty or outside of the memory,
     /// if the memory is for the other direction or belongs to another card, or if the channel has failed. In each case nothing
-    /// was started.
+    /// was started, except that after [`EngineError::Bus`] or [`EngineError::Gone`] the engine may have been.
     #[inline]
     pub fn submit(
         &mut self,
@@ -249,7 +249,8 @@ impl Channel {
     /// # Errors
     ///
     /// [`SubmitError::Full`] if too many jobs are in flight; [`SubmitError::WrongChannel`] if the program was built for another
-    /// card or another kind of channel; [`SubmitError::Engine`] if the channel has failed. In each case nothing was started.
+    /// card or another kind of channel; [`SubmitError::Engine`] if the channel has failed. In each case nothing was
+    /// started, except as for [`submit`](Self::submit).
     #[inline]
     pub fn run(&mut self, program: &Program) -> Result<Ticket, SubmitError> {
         let submitted = self.run_program(&program.data);

@@ -175,7 +175,7 @@ pub(super) const RESERVE: &str =
 fn hint(page: PageSize) -> String {
     match page {
         PageSize::Base => "free some memory".into(),
-        PageSize::Huge2M => format!("to reserve 64 more, run `{RESERVE}`; or allow smaller pages"),
+        PageSize::Huge2M => format!("reserve hugepages with `{RESERVE}`, or allow smaller pages"),
         PageSize::Huge1G => {
             "reserve them at boot with `hugepagesz=1G hugepages=N`, or allow smaller pages".into()
         }

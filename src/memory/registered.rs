@@ -171,7 +171,8 @@ impl<T: FromCard> Registered<T> {
 
     /// Revokes the card's access and returns the vector, including the data that the card wrote.
     ///
-    /// Running a program that still uses the memory is an error afterwards.
+    /// Running a program that still uses the memory transfers none of its data afterwards. Under an IOMMU, the card reports it for H2C;
+    /// writes of the card are dropped without an error.
     ///
     /// # Errors
     ///

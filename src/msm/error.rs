@@ -303,7 +303,7 @@ impl DesignError {
 #[non_exhaustive]
 pub enum JobError {
     /// The job did not finish in time. It is still in flight.
-    #[error("job {label} of {pairs} pairs did not finish within {waited:?}; wait again, or recover the client. {state}{}", channel_text(.channel))]
+    #[error("job {label} of {pairs} pairs was not finished within {waited:?}; wait again, or recover the client. {state}{}", channel_text(.channel))]
     Deadline {
         /// Label of the job.
         label: u32,

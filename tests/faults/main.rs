@@ -9,6 +9,7 @@ mod msm;
 mod plan;
 mod registers;
 mod rig;
+mod stops;
 mod write_back;
 
 use xdma::channel::Ring;

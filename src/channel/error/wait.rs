@@ -48,7 +48,7 @@ impl PollError {
 #[non_exhaustive]
 pub enum WaitError {
     /// The transfer did not finish in time. It is still in flight, and the card still uses its memory.
-    #[error("the transfer did not finish within {waited:?}; wait again, or stop the channel. {snapshot}")]
+    #[error("the transfer was not finished within {waited:?}; wait again, or stop the channel. {snapshot}")]
     Deadline {
         /// Time limit of the wait.
         waited: Duration,

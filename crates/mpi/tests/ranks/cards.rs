@@ -44,7 +44,7 @@ fn the_part_of_a_card_that_dies_is_computed_again() {
 fn the_part_of_a_card_that_hangs_is_computed_again() {
     if can_run() {
         let ended = Job::new(&format!("{SIZE} --cards 2 --jobs 2 --fault 2:card-hung")).run();
-        check_one_part_again(&ended.good(), "did not finish within");
+        check_one_part_again(&ended.good(), "not finished within");
     }
 }
 
