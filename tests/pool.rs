@@ -84,6 +84,35 @@ fn the_ticket_of_an_earlier_failure_does_not_fail_a_recovered_pool() {
     }
 }
 
+#[test]
+fn a_pool_that_could_not_be_stopped_starts_nothing_until_it_is_recovered() {
+    let emulated = EmulatedCard::start(EmulatorOptions::default(), Arc::new(Memory::new())).unwrap();
+    let options = CardOptions { idle_limit: Duration::from_millis(100), ..CardOptions::default() };
+    let card = xdma_emulated_card::connect(&emulated, options).unwrap();
+    for ring in [Ring::Credits, Ring::Chain] {
+        let mut h2c = pool(&card, Direction::H2C, &[0, 1], ring);
+        let source = card.allocate(MIB, Direction::H2C).unwrap();
+        let injected = || emulated.injected_faults().get("AxiHang").copied().unwrap_or(0);
+        let before = injected();
+        emulated.inject(Kind::AxiHang(FaultDuration::Millis(1500)).on(Direction::H2C, 0)).unwrap();
+        let old = h2c.submit(&source, 0..MIB, 0).unwrap();
+        while injected() == before {
+            std::thread::yield_now();
+        }
+        assert!(matches!(h2c.stop(), Err(EngineError::Hung { .. })));
+        for _ in 0..2 {
+            let refused = h2c.submit(&source, 0..4096, 0);
+            assert!(matches!(refused, Err(SubmitError::Engine(EngineError::Stopped))), "{ring}: {refused:?}");
+        }
+        let begin = std::time::Instant::now();
+        while let Err(error) = h2c.recover() {
+            assert!(matches!(error, EngineError::Hung { .. }) && begin.elapsed() < LIMIT, "{ring}: {error}");
+        }
+        assert!(!matches!(h2c.poll(old), Ok(Poll::Pending)), "{ring}");
+        h2c.transfer(&source, 0..MIB, 0, LIMIT).unwrap();
+    }
+}
+
 /// After the error, every channel is idle and the memory is free. After a recovery, the pool can be used again.
 #[test]
 fn a_failed_channel_stops_the_pool_until_it_is_recovered() {

@@ -493,8 +493,8 @@ impl Card {
     /// host memory.
     ///
     /// Transfers in flight on all channels are lost. Each channel reports [`EngineError::Reset`] when it is next waited for or
-    /// checked ([`poll`](crate::channel::Channel::poll) alone does not notice), and stays halted until it is recovered. Every [`Interrupt`] stays enabled. A user interrupt whose line is high fires
-    /// once more.
+    /// checked ([`poll`](crate::channel::Channel::poll) alone does not notice), and stays halted until it is recovered. Every
+    /// [`Interrupt`] stays enabled. A user interrupt whose line is high fires once more.
     ///
     /// # Errors
     ///

@@ -235,7 +235,7 @@ impl Channel {
                 let failure = reaped.err().map(|error| self.close_after(*error)).or(known);
                 let may_finish = matches!(
                     failure,
-                    Some(EngineError::Bus { .. } | EngineError::Gone { .. } | EngineError::Hung { .. })
+                    Some(EngineError::Bus { .. } | EngineError::Gone { .. } | EngineError::Stopped)
                 );
                 if may_finish && number >= self.queue.done() && self.has_posted(number) {
                     return PollResult::Pending;
@@ -327,9 +327,8 @@ impl Channel {
         let status = self.engine.registers.status().map_err(|error| self.record_error(*error))?;
         if self.was_reset() {
             return Err(match self.queue.failure() {
-                // The reset ended the hang.
-                None | Some(EngineError::Hung { .. }) => self.record_reset(),
-                Some(failure) => failure.clone(),
+                Some(failure) if self.has_failed() => failure.clone(),
+                _ => self.record_reset(),
             });
         }
         if status.intersects(Status::errors(self.direction())) {

@@ -235,7 +235,8 @@ impl Pool {
     /// The error of the first channel that cannot be stopped. The others are stopped nevertheless.
     pub fn stop(&mut self) -> Result<(), EngineError> {
         let stopped = self.members.iter_mut().map(|member| member.channel.stop());
-        stopped.fold(Ok(()), Result::and)
+        let stopped = stopped.fold(Ok(()), Result::and);
+        self.fail_unless_stopped(stopped)
     }
 
     /// Makes a pool that failed or was stopped usable again.
@@ -245,9 +246,18 @@ impl Pool {
     /// As [`Channel::recover`].
     pub fn recover(&mut self) -> Result<(), EngineError> {
         let recovered = self.members.iter_mut().map(|member| member.channel.recover());
-        recovered.fold(Ok(()), Result::and)?;
+        let recovered = recovered.fold(Ok(()), Result::and);
+        self.fail_unless_stopped(recovered)?;
         self.failure = None;
         Ok(())
+    }
+
+    /// After an error, some channels may be stopped and others not, so no transfer may be started before a recovery.
+    fn fail_unless_stopped(&mut self, stopped: Result<(), EngineError>) -> Result<(), EngineError> {
+        if stopped.is_err() {
+            self.failure.get_or_insert(EngineError::Stopped);
+        }
+        stopped
     }
 }
 

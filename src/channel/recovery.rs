@@ -20,18 +20,17 @@ impl Channel {
     /// # Errors
     ///
     /// [`EngineError::Hung`] if the engine does not become idle; the card then keeps the memory in flight.
-    /// [`EngineError::Gone`], [`EngineError::Bus`]. After an error, jobs that the engine does not have end with it, and no job is
-    /// accepted until the channel is recovered.
+    /// [`EngineError::Gone`], [`EngineError::Bus`]. After an error, the engine may finish the jobs that it has, and no job is started
+    /// or accepted until the channel is recovered.
     pub fn stop(&mut self) -> Result<(), EngineError> {
         let stopped = self.halt_and_abandon(&mut || {});
         self.close_unless_stopped(stopped)
     }
 
-    /// After an error, the engine may have been stopped in part, so no job may be started before a recovery. The first failure stays the
-    /// reported one.
+    /// After an error, the engine may have been stopped or set up in part, so no job may be started before a recovery.
     fn close_unless_stopped(&mut self, stopped: Result<(), EngineError>) -> Result<(), EngineError> {
-        if let (Err(error), None) = (&stopped, self.queue.failure()) {
-            self.queue.close(error.clone());
+        if stopped.is_err() && self.queue.failure().is_none() {
+            self.queue.close(EngineError::Stopped);
         }
         stopped
     }
@@ -40,9 +39,12 @@ impl Channel {
         self.halt(self.engine.idle_limit, help)?;
         let reset = self.was_reset().then(|| EngineError::Reset { ring: Box::new(self.ring_state()) });
         self.collect_finished()?;
-        // A hang has ended by now.
-        let failure = self.queue.failure().filter(|failure| !matches!(failure, EngineError::Hung { .. }));
-        let cause = reset.or_else(|| failure.cloned());
+        if let Some(reset) = &reset
+            && !self.has_failed()
+        {
+            self.queue.close(reset.clone());
+        }
+        let cause = reset.or_else(|| self.queue.failure().cloned());
         self.abandon(cause.unwrap_or(EngineError::Stopped));
         Ok(())
     }
@@ -83,6 +85,11 @@ impl Channel {
     /// Returns whether the card was reset since the channel was set up.
     pub(super) fn was_reset(&self) -> bool {
         self.card.shared.resets.load(Ordering::Acquire) != self.card.seen_resets
+    }
+
+    /// Returns whether the engine, the bus or the card has failed. A stop that did not succeed is not such a failure.
+    pub(super) fn has_failed(&self) -> bool {
+        self.queue.failure().is_some_and(|failure| !matches!(failure, EngineError::Stopped))
     }
 
     /// Fails the channel after a reset of the card, which stopped all engines. Jobs in flight are lost.

@@ -26,7 +26,8 @@ impl Channel {
     /// can no longer access the slices.
     ///
     /// The borrow ends with the scope even if a program was built with the slice: running that program later
-    /// transfers no data of the slice. Under an IOMMU, the card reports it for H2C; writes of the card are dropped without an error.
+    /// does not access the slice. Under an IOMMU, the card usually reports it for H2C; without one, or for parts of a page, it uses the
+    /// driver's copy of the slice. Writes of the card may be dropped without an error.
     ///
     /// If the card's access to the memory cannot be revoked, the process aborts, because the memory could no longer be used
     /// safely.

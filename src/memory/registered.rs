@@ -171,8 +171,8 @@ impl<T: FromCard> Registered<T> {
 
     /// Revokes the card's access and returns the vector, including the data that the card wrote.
     ///
-    /// Running a program that still uses the memory transfers none of its data afterwards. Under an IOMMU, the card reports it for H2C;
-    /// writes of the card are dropped without an error.
+    /// Running a program that still uses the memory does not access it afterwards. Under an IOMMU, the card usually reports it for H2C;
+    /// without one, or for parts of a page, it uses the driver's copy. Writes of the card may be dropped without an error.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Channels that were stopped, or could not be stopped, and what they report afterwards.
 
-use crate::rig::{LEN, LIMIT, Rig, SHORT, is_hung};
+use crate::rig::{LEN, LIMIT, Rig, is_gone, is_hung};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use xdma::card::CardOptions;
@@ -29,7 +29,7 @@ fn after_a_stop_that_failed_no_job_starts_until_a_recovery() {
         is_hung(h2c.channel.stop());
         let doorbells = h2c.channel.stats().doorbells;
         let refused = h2c.submit().unwrap_err();
-        assert!(matches!(refused, SubmitError::Engine(EngineError::Hung { .. })), "{ring}: {refused}");
+        assert!(matches!(refused, SubmitError::Engine(EngineError::Stopped)), "{ring}: {refused}");
         let begin = Instant::now();
         while let Err(error) = h2c.channel.recover() {
             assert!(matches!(error, EngineError::Hung { .. }) && begin.elapsed() < LIMIT, "{ring}: {error}");
@@ -83,7 +83,7 @@ fn a_stopped_channel_is_settled() {
 /// An engine that is still busy ignores the start of a chain, and its count register still shows the count of the one before.
 #[test]
 fn a_chain_that_never_ran_is_not_reported_as_finished() {
-    let switches = Switches { busy_lag_us: 20_000.into(), ..Switches::default() };
+    let switches = Switches { busy_lag_us: 300_000.into(), ..Switches::default() };
     let options = EmulatorOptions::default().with_switches(switches);
     let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
@@ -92,9 +92,41 @@ fn a_chain_that_never_ran_is_not_reported_as_finished() {
     let source = card.allocate(LEN, Direction::H2C).unwrap();
     h2c.transfer(&source, 0..LEN, 0, LIMIT).unwrap();
     let ticket = h2c.submit(&source, 0..LEN, LEN).unwrap();
-    let waited = h2c.wait(ticket, SHORT);
+    let waited = h2c.wait(ticket, Duration::from_secs(1));
     assert!(matches!(waited, Err(WaitError::Deadline { .. })), "{waited:?}");
     h2c.recover().unwrap();
-    std::thread::sleep(Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(500));
     h2c.transfer(&source, 0..LEN, LEN, LIMIT).unwrap();
+}
+
+#[test]
+fn a_stop_while_the_link_is_down_does_not_hide_the_reset() {
+    for ring in RINGS {
+        let mut rig = Rig::new(ring);
+        rig.inject(Kind::LinkDown);
+        let h2c = rig.channel(Direction::H2C);
+        is_gone(h2c.channel.stop().map_err(WaitError::from));
+        let refused = h2c.submit().unwrap_err();
+        assert!(matches!(refused, SubmitError::Engine(EngineError::Stopped)), "{ring}: {refused}");
+        rig.inject(Kind::LinkUp);
+        rig.card.recover().unwrap();
+        rig.recover_all();
+        rig.works();
+        rig.end();
+    }
+}
+
+#[test]
+fn a_channel_that_is_stopped_after_a_reset_reports_the_reset() {
+    for ring in RINGS {
+        let mut rig = Rig::new(ring);
+        rig.card.recover().unwrap();
+        let h2c = rig.channel(Direction::H2C);
+        h2c.channel.stop().unwrap();
+        let refused = h2c.submit().unwrap_err();
+        assert!(matches!(refused, SubmitError::Engine(EngineError::Reset { .. })), "{ring}: {refused}");
+        rig.recover_all();
+        rig.works();
+        rig.end();
+    }
 }

@@ -47,17 +47,23 @@ pub(crate) struct Incoming {
     receiver: Receiver,
     /// A received buffer, and the number of bytes already read from it. The next call continues there.
     current: Option<(Received, usize)>,
+    /// Whether the last recovery failed.
+    unrecovered: bool,
 }
 
 impl Incoming {
     pub fn open(card: &Card, index: usize, channel: ChannelOptions) -> Result<Self, OpenError> {
         let options =
             ReceiverOptions { channel, buffers: BUFFERS, bytes: PAGE as u32, ..ReceiverOptions::default() };
-        Ok(Self { receiver: card.stream_c2h(index, options)?, current: None })
+        Ok(Self { receiver: card.stream_c2h(index, options)?, current: None, unrecovered: false })
     }
 
     pub fn recover(&mut self) -> Result<(), EngineError> {
-        // Received data stays available. `receive` has already recovered an engine that failed.
+        // Received data stays available. `receive` has already recovered an engine that failed, if that was possible.
+        if self.unrecovered {
+            self.receiver.recover()?;
+            self.unrecovered = false;
+        }
         Ok(())
     }
 
@@ -128,7 +134,8 @@ impl Incoming {
                 Err(ReceiveError::Wait(WaitError::Deadline { .. })) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a stream failed");
-                    self.receiver.recover().map_err(|error| errno::of_engine(&error))?;
+                    self.unrecovered = true;
+                    self.recover().map_err(|error| errno::of_engine(&error))?;
                     return Err(error.engine().map_or(Errno::IO, errno::of_engine));
                 }
             }
