@@ -42,7 +42,7 @@ impl Channel {
         if let Some(reset) = &reset
             && !self.has_failed()
         {
-            self.queue.close(reset.clone());
+            self.queue.close(self.record_error(reset.clone()));
         }
         let cause = reset.or_else(|| self.queue.failure().cloned());
         self.abandon(cause.unwrap_or(EngineError::Stopped));
@@ -87,7 +87,7 @@ impl Channel {
         self.card.shared.resets.load(Ordering::Acquire) != self.card.seen_resets
     }
 
-    /// Returns whether the engine, the bus or the card has failed. A stop that did not succeed is not such a failure.
+    /// Returns whether the engine, the bus or the card has failed. A stop or a set-up that did not succeed is not such a failure.
     pub(super) fn has_failed(&self) -> bool {
         self.queue.failure().is_some_and(|failure| !matches!(failure, EngineError::Stopped))
     }

@@ -83,7 +83,7 @@ fn a_stopped_channel_is_settled() {
 /// An engine that is still busy ignores the start of a chain, and its count register still shows the count of the one before.
 #[test]
 fn a_chain_that_never_ran_is_not_reported_as_finished() {
-    let switches = Switches { busy_lag_us: 300_000.into(), ..Switches::default() };
+    let switches = Switches { busy_lag_us: 1_000_000.into(), ..Switches::default() };
     let options = EmulatorOptions::default().with_switches(switches);
     let emulated = EmulatedCard::start(options, Arc::new(Memory::new())).unwrap();
     let card = xdma_emulated_card::connect(&emulated, CardOptions::default()).unwrap();
@@ -92,10 +92,10 @@ fn a_chain_that_never_ran_is_not_reported_as_finished() {
     let source = card.allocate(LEN, Direction::H2C).unwrap();
     h2c.transfer(&source, 0..LEN, 0, LIMIT).unwrap();
     let ticket = h2c.submit(&source, 0..LEN, LEN).unwrap();
-    let waited = h2c.wait(ticket, Duration::from_secs(1));
+    let waited = h2c.wait(ticket, Duration::from_secs(2));
     assert!(matches!(waited, Err(WaitError::Deadline { .. })), "{waited:?}");
     h2c.recover().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(1200));
     h2c.transfer(&source, 0..LEN, LEN, LIMIT).unwrap();
 }
 

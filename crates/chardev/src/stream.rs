@@ -47,7 +47,7 @@ pub(crate) struct Incoming {
     receiver: Receiver,
     /// A received buffer, and the number of bytes already read from it. The next call continues there.
     current: Option<(Received, usize)>,
-    /// Whether the last recovery failed.
+    /// Whether the engine failed, and was not recovered since.
     unrecovered: bool,
 }
 
@@ -59,7 +59,7 @@ impl Incoming {
     }
 
     pub fn recover(&mut self) -> Result<(), EngineError> {
-        // Received data stays available. `receive` has already recovered an engine that failed, if that was possible.
+        // Received data stays available, and an engine that works keeps its buffers.
         if self.unrecovered {
             self.receiver.recover()?;
             self.unrecovered = false;
@@ -125,6 +125,7 @@ impl Incoming {
     }
 
     fn receive(&mut self, wait_limit: &WaitLimit) -> Result<Received, Errno> {
+        self.recover().map_err(|error| errno::of_engine(&error))?;
         loop {
             match self.receiver.wait(wait_limit.slice()?) {
                 Ok(received) => {
@@ -135,7 +136,6 @@ impl Incoming {
                 Err(error) => {
                     tracing::warn!(%error, "a stream failed");
                     self.unrecovered = true;
-                    self.recover().map_err(|error| errno::of_engine(&error))?;
                     return Err(error.engine().map_or(Errno::IO, errno::of_engine));
                 }
             }

@@ -33,9 +33,10 @@ pub enum EngineError {
         /// The channel's registers and ring at the time of the error.
         snapshot: Box<Snapshot>,
     },
-    /// The channel was stopped before the transfer finished.
+    /// The channel was stopped before the transfer finished, or an earlier stop or recovery of it failed.
     #[error(
-        "the channel was stopped before the transfer finished; recover the channel before the next transfer"
+        "the channel was stopped before the transfer finished, or a stop or recovery failed earlier; recover the channel before the \
+         next transfer"
     )]
     Stopped,
     /// The card was reset, or recovered after its link was down, while the channel was open.
