@@ -156,12 +156,13 @@ impl ChannelModel {
         let buffer = self.buffers[buffer].clone();
         match buffer.write(at, bytes) {
             Ok(()) => {
+                // Before the polls, since the end of a job that failed is a comparison of all memory. Jobs have their own copy of the data.
+                buffer.shadow.borrow_mut().set(at as usize, bytes);
                 while self.jobs.iter().any(|job| job.uses(&buffer)) {
                     if !self.poll(cx)? {
                         return Err("memory in flight was written".into());
                     }
                 }
-                buffer.shadow.borrow_mut().set(at as usize, bytes);
                 Ok(())
             }
             Err(MemoryError::InFlight(_)) if self.jobs.iter().any(|job| job.uses(&buffer)) => Ok(()),
