@@ -190,6 +190,10 @@ fn card_and_memory_errors() {
             what: "an eventfd",
             cause: io::Error::from_raw_os_error(libc::EMFILE),
         });
+        TryAgain "resetting": CardError::from(BusError::Refused {
+            what: "resetting the card",
+            cause: io::Error::from_raw_os_error(libc::EAGAIN),
+        });
         PrepareHost "refused": MapError::Refused { iova: 0, len, cause: refused() };
         Correct "allocate it from the card": MapError::NotShareable;
         PrepareHost "raise it": MapError::Locked { len, limit: 64 << 10, source: refused() };

@@ -157,6 +157,7 @@ impl BusError {
             | Self::NotACard { .. }
             | Self::NotAccepting { .. } => Remedy::PrepareHost,
             Self::Taken { .. } => Remedy::TryAgain,
+            Self::Refused { cause, .. } if cause.kind() == io::ErrorKind::WouldBlock => Remedy::TryAgain,
             Self::Timeout { .. } | Self::Gone { .. } | Self::Protocol { .. } => Remedy::Reopen,
             Self::Refused { cause, .. } if lacks_files(cause) => Remedy::PrepareHost,
             Self::Refused { .. } | Self::NoBar(_) => Remedy::Unsupported,
